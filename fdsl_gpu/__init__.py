@@ -1,0 +1,1 @@
+"""Formula-driven pre-training images, drawn on the fly and never stored."""

@@ -1,0 +1,148 @@
+"""Names of data sets, and what they stand for: a formula with its settings and tables, and a version.
+
+A change that alters any pixel of a data set raises its version; streams and checkpoints carry it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdsl_gpu.formulas.base import Formula, Target
+from fdsl_gpu.formulas.ifs import IfsFormula
+from fdsl_gpu.tables import load_ifs_folder, load_shipped_table
+
+__all__ = ["DatasetSpec", "did_you_mean", "get_dataset", "list_datasets"]
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set: everything that its pixels depend on but the seed and the index.
+
+    Args:
+        name: Its name, as in `list_datasets`, or the path it was loaded from.
+        version: Raised with every change that alters a pixel.
+        formula: How it is drawn.
+    """
+
+    name: str
+    version: int
+    formula: Formula
+
+    @property
+    def num_classes(self) -> int:
+        """K: labels are in [0, K)."""
+        return self.formula.num_classes
+
+    @property
+    def target(self) -> Target:
+        """ "class", "multi_hot" or "mask"."""
+        return self.formula.target
+
+    @property
+    def maps(self) -> NDArray[np.float64]:
+        """IFS families: coefficients (a, b, c, d, e, f), [K, M, 6], NaN beyond a category's own maps."""
+        return self._ifs_table("maps")
+
+    @property
+    def probs(self) -> NDArray[np.float64]:
+        """IFS families: probabilities of the maps, [K, M], 0 beyond a category's own maps."""
+        return self._ifs_table("probs")
+
+    def _ifs_table(self, field: str) -> NDArray[np.float64]:
+        table = getattr(self.formula, "table", None)
+        if not hasattr(table, field):
+            raise ValueError(f"data set {self.name!r} is not an IFS family: it has no .{field}")
+        values: NDArray[np.float64] = getattr(table, field)
+        return values
+
+    def replace(self, **settings: Any) -> DatasetSpec:
+        """The same data set with other settings of its formula.
+
+        Raises:
+            ValueError: A setting is unknown or out of range.
+
+        Example:
+            >>> get_dataset("fractaldb-1k").replace(num_points=50_000).formula.num_steps
+            49
+        """
+        known = self.settings()
+        for name in settings:
+            if name not in known:
+                raise ValueError(
+                    f"data set {self.name!r} has no setting {name!r}; "
+                    f"{did_you_mean(name, known)}its settings are {sorted(known)}"
+                )
+        formula: Any = self.formula
+        return dataclasses.replace(self, formula=dataclasses.replace(formula, **settings))
+
+    def settings(self) -> dict[str, Any]:
+        """The formula's settings as plain values, without its tables."""
+        formula: Any = self.formula
+        return {
+            field.name: getattr(formula, field.name)
+            for field in dataclasses.fields(formula)
+            if isinstance(getattr(formula, field.name), (str, int, float, bool, tuple, type(None)))
+        }
+
+
+def _fractaldb_1k() -> Formula:
+    return IfsFormula(load_shipped_table("fractaldb-1k"))
+
+
+# name -> (version, how its formula is made)
+_DATASETS: dict[str, tuple[int, Callable[[], Formula]]] = {
+    "fractaldb-1k": (1, _fractaldb_1k),
+}
+
+
+def list_datasets() -> list[str]:
+    """Names that `get_dataset` knows.
+
+    Example:
+        >>> "fractaldb-1k" in list_datasets()
+        True
+    """
+    return sorted(_DATASETS)
+
+
+def get_dataset(name_or_path: str | os.PathLike[str] | DatasetSpec) -> DatasetSpec:
+    """The data set of this name, or the one in this folder of category files.
+
+    Args:
+        name_or_path: A name from `list_datasets`, a folder of published category files (one CSV a category with the
+            columns a, b, c, d, e, f, p), or a spec, which is returned as it is.
+
+    Raises:
+        ValueError: The name is unknown, or a category file is unusable.
+
+    Example:
+        >>> get_dataset("fractaldb-1k").num_classes
+        1000
+    """
+    if isinstance(name_or_path, DatasetSpec):
+        return name_or_path
+    name = os.fspath(name_or_path)
+    if name in _DATASETS:
+        version, make = _DATASETS[name]
+        return DatasetSpec(name, version, make())
+    if Path(name).is_dir():
+        return DatasetSpec(name, 1, IfsFormula(load_ifs_folder(Path(name))))
+    raise ValueError(
+        f"unknown data set {name!r}; {did_you_mean(name, _DATASETS)}"
+        "fdsl_gpu.list_datasets() has all names, and a folder of category files works too"
+    )
+
+
+def did_you_mean(name: str, known: Any) -> str:
+    """The start of a cure: the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""

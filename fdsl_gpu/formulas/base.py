@@ -1,0 +1,68 @@
+"""What a formula is: who sample i is (`instance`), and what it looks like (`draw_numpy`, the definition).
+
+A formula may also bring faster drawings of the same pixels; `fdsl_gpu.backends` finds them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Formula", "Instance", "Target", "View"]
+
+Target = Literal["class", "multi_hot", "mask"]
+
+
+@dataclass(frozen=True)
+class View:
+    """What of a formula's canvas becomes the image, and at which size.
+
+    Args:
+        image_size: Side of the square image in pixels.
+    """
+
+    image_size: int
+
+
+class Instance(Protocol):
+    """Everything that a drawing needs to know of N samples, as arrays of length N and plain settings."""
+
+    @property
+    def index(self) -> NDArray[np.uint64]:
+        """Sample indices, shape [N]; those of the validation split start at 2**63."""
+
+    @property
+    def label(self) -> NDArray[np.int64]:
+        """Class labels, shape [N]."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images in pixels."""
+
+    def describe(self) -> dict[str, NDArray[Any]]:
+        """What was drawn, in the words of the paper: one array of length N a name."""
+
+
+class Formula(Protocol):
+    """One way to draw labelled images from integers. Frozen: its settings and tables never change."""
+
+    @property
+    def num_classes(self) -> int:
+        """K: labels are in [0, K)."""
+
+    @property
+    def target(self) -> Target:
+        """What a sample's target is: a label, a multi-hot vector [K], or a mask [H, W]."""
+
+    @property
+    def channels(self) -> int:
+        """1 where every drawing is gray (it may be repeated into 3 channels), 3 where it has colour."""
+
+    def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> Any:
+        """The samples with these indices: labels, shapes, placement and keys, but no pixels."""
+
+    def draw_numpy(self, instance: Any, images: NDArray[np.uint8]) -> None:
+        """Draw the samples into images [N, C, H, W]: the definition that every other drawing equals."""

@@ -1,0 +1,186 @@
+"""Draw the samples with any indices, on any device."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from fdsl_gpu.backends import Backend, choose, drawing
+from fdsl_gpu.datasets import DatasetSpec, get_dataset
+from fdsl_gpu.formulas.base import View
+from fdsl_gpu.rng import VALIDATION_INDEX
+
+__all__ = ["Renderer", "Split", "describe", "render"]
+
+Split = Literal["train", "val"]
+Dataset = str | os.PathLike[str] | DatasetSpec
+
+MAX_IMAGE_SIZE: Final = 8192
+MAX_INDEX: Final = 2**62
+
+
+def render(
+    dataset: Dataset,
+    indices: ArrayLike | Tensor,  # [N] integers
+    *,
+    image_size: int,
+    seed: int = 0,
+    split: Split = "train",
+    channels: int = 3,
+    device: str | torch.device = "cpu",
+    backend: Backend = "auto",
+) -> tuple[Tensor, Tensor]:  # [N, C, H, W] uint8, [N] int64
+    """Draw the samples with the given global indices.
+
+    A sample is a function of (dataset, seed, split, index) alone: the same pixels on every backend, rank and run.
+
+    Args:
+        dataset: A name from `list_datasets()`, a folder of category files, or a spec.
+        indices: Global sample indices, each in [0, 2**62). Shape [N].
+        image_size: Side of the square image in pixels, in [3, 8192].
+        seed: Seed of everything random, in [0, 2**64).
+        split: "train", or "val" for samples that never occur in training.
+        channels: 1 or 3; a gray drawing is repeated into 3.
+        device: Where the images are wanted.
+        backend: "triton", "numba", "numpy", or "auto" for the fastest that the device has.
+
+    Returns:
+        Images, uint8 in [0, 255], shape [N, C, H, W], and labels, int64 [N], both on the device.
+
+    Raises:
+        ValueError: The data set or backend is unknown, or an argument is out of range.
+        RuntimeError: The backend or device is not available here.
+
+    Source:
+        Kataoka et al., Pre-training without Natural Images, IJCV 2022, section 3.
+
+    Example:
+        >>> images, labels = render("fractaldb-1k", range(4), image_size=32)
+        >>> images.shape
+        torch.Size([4, 3, 32, 32])
+    """
+    renderer = Renderer(
+        get_dataset(dataset),
+        View(image_size),
+        seed=seed,
+        split=split,
+        channels=channels,
+        device=torch.device(device),
+        backend=backend,
+    )
+    return renderer.draw(renderer.instance(global_indices(indices)))
+
+
+def describe(
+    dataset: Dataset,
+    indices: ArrayLike | Tensor,  # [N] integers
+    *,
+    seed: int = 0,
+    split: Split = "train",
+) -> dict[str, NDArray[Any]]:
+    """What the samples with these indices show, without drawing them.
+
+    Args:
+        dataset: A name from `list_datasets()`, a folder of category files, or a spec.
+        indices: Global sample indices, each in [0, 2**62). Shape [N].
+        seed: Seed of everything random.
+        split: "train" or "val".
+
+    Returns:
+        Arrays of length N. FractalDB: label (the category), weight_row (0..24), flip (0 none, 1 top-bottom,
+        2 left-right, 3 both, after the published renderer's own flip).
+
+    Example:
+        >>> sorted(describe("fractaldb-1k", [0, 1]))
+        ['flip', 'label', 'weight_row']
+    """
+    renderer = Renderer(get_dataset(dataset), View(32), seed=seed, split=split)
+    described: dict[str, NDArray[Any]] = renderer.instance(global_indices(indices)).describe()
+    return described
+
+
+def global_indices(indices: ArrayLike | Tensor) -> NDArray[np.uint64]:
+    """Indices as unsigned integers, checked."""
+    values = indices.cpu().numpy() if isinstance(indices, Tensor) else np.asarray(indices)
+    if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
+        raise ValueError(
+            f"indices must be a list of integers, got shape {values.shape} of {values.dtype}"
+        )
+    for value in (values.min(), values.max()) if values.size else ():
+        if not 0 <= int(value) < MAX_INDEX:
+            raise ValueError(f"indices must be in [0, 2**62), got {value}")
+    return values.astype(np.uint64)
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Draws samples of one data set with fixed settings: `instance` on the host, `draw` on the device.
+
+    Args:
+        dataset: What is drawn.
+        view: Image size and placement.
+        seed: Seed of everything random, in [0, 2**64).
+        split: "train" or "val".
+        channels: 1 or 3.
+        device: Where the images are wanted.
+        backend: Who draws; "auto" is settled when the renderer is made.
+
+    Raises:
+        ValueError: An argument is unknown or out of range.
+        RuntimeError: The backend or device is not available here.
+    """
+
+    dataset: DatasetSpec
+    view: View
+    seed: int = 0
+    split: Split = "train"
+    channels: int = 3
+    device: torch.device = torch.device("cpu")
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        size = self.view.image_size
+        if not 3 <= size <= MAX_IMAGE_SIZE:
+            raise ValueError(
+                f"image_size must be in [3, {MAX_IMAGE_SIZE}] (3: one 3x3 patch), got {size}"
+            )
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be in [0, 2**64), got {self.seed}")
+        if self.split not in get_args(Split):
+            raise ValueError(f"split must be one of {get_args(Split)}, got {self.split!r}")
+        if self.channels not in (1, 3) or self.channels < self.dataset.formula.channels:
+            needed = "3 for a coloured drawing" if self.dataset.formula.channels == 3 else "1 or 3"
+            raise ValueError(f"channels must be {needed}, got {self.channels}")
+        if self.device.type not in ("cpu", "cuda"):
+            raise ValueError(f"device must be 'cpu' or 'cuda', got {str(self.device)!r}")
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError(
+                f"device {str(self.device)!r} needs a GPU and torch sees none; use device='cpu'"
+            )
+        chosen = choose(self.dataset.formula, self.device, self.backend)
+        object.__setattr__(self, "backend", chosen)
+
+    def instance(self, indices: NDArray[np.uint64]) -> Any:
+        """Who the samples with these indices are; NumPy on the host, some microseconds an image."""
+        offset = np.uint64(VALIDATION_INDEX if self.split == "val" else 0)
+        return self.dataset.formula.instance(indices + offset, self.seed, self.view)
+
+    def draw(self, instance: Any) -> tuple[Tensor, Tensor]:
+        """Images uint8 [N, C, H, W] and targets of an instance, on the device."""
+        size = instance.image_size
+        shape = (len(instance.label), self.channels, size, size)
+        draw = drawing(self.dataset.formula, self.backend)
+        target = torch.from_numpy(instance.label)
+        if self.backend == "triton":
+            images = torch.empty(shape, dtype=torch.uint8, device=self.device)
+            draw(instance, images)
+        else:
+            images = torch.empty(shape, dtype=torch.uint8)
+            draw(instance, images.numpy())
+        return images.to(self.device, non_blocking=True), target.to(self.device)
