@@ -1,4 +1,4 @@
-"""Names of data sets, and what they stand for: a formula with its settings and tables, and a version.
+"""Names of data sets, and what they stand for: a formula with its settings, and a version.
 
 A change that alters any pixel of a data set raises its version; streams and checkpoints carry it.
 """
@@ -44,17 +44,17 @@ class DatasetSpec:
 
     @property
     def target(self) -> Target:
-        """ "class", "multi_hot" or "mask"."""
+        """What a target is: a class label, a multi-hot vector or a mask."""
         return self.formula.target
 
     @property
     def maps(self) -> NDArray[np.float64]:
-        """IFS families: coefficients (a, b, c, d, e, f), [K, M, 6], NaN beyond a category's own maps."""
+        """IFS families: coefficients (a, b, c, d, e, f), [K, M, 6]; NaN beyond its own maps."""
         return self._ifs_table("maps")
 
     @property
     def probs(self) -> NDArray[np.float64]:
-        """IFS families: probabilities of the maps, [K, M], 0 beyond a category's own maps."""
+        """IFS families: probabilities of the maps, [K, M]; 0 beyond its own maps."""
         return self._ifs_table("probs")
 
     def _ifs_table(self, field: str) -> NDArray[np.float64]:
@@ -118,8 +118,8 @@ def get_dataset(name_or_path: str | os.PathLike[str] | DatasetSpec) -> DatasetSp
     """The data set of this name, or the one in this folder of category files.
 
     Args:
-        name_or_path: A name from `list_datasets`, a folder of published category files (one CSV a category with the
-            columns a, b, c, d, e, f, p), or a spec, which is returned as it is.
+        name_or_path: A name from `list_datasets`, a folder of published category files (one CSV a
+            category with the columns a, b, c, d, e, f, p), or a spec, which is returned as it is.
 
     Raises:
         ValueError: The name is unknown, or a category file is unusable.

@@ -38,7 +38,8 @@ def render(
 ) -> tuple[Tensor, Tensor]:  # [N, C, H, W] uint8, [N] int64
     """Draw the samples with the given global indices.
 
-    A sample is a function of (dataset, seed, split, index) alone: the same pixels on every backend, rank and run.
+    A sample is a function of (dataset, seed, split, index) alone: the same pixels on every backend,
+    rank and run.
 
     Args:
         dataset: A name from `list_datasets()`, a folder of category files, or a spec.
@@ -93,8 +94,8 @@ def describe(
         split: "train" or "val".
 
     Returns:
-        Arrays of length N. FractalDB: label (the category), weight_row (0..24), flip (0 none, 1 top-bottom,
-        2 left-right, 3 both, after the published renderer's own flip).
+        Arrays of length N. FractalDB: label (the category), weight_row (0..24), flip (0 none, 1
+        top-bottom, 2 left-right, 3 both, after the published renderer's own flip).
 
     Example:
         >>> sorted(describe("fractaldb-1k", [0, 1]))
@@ -120,7 +121,7 @@ def global_indices(indices: ArrayLike | Tensor) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Draws samples of one data set with fixed settings: `instance` on the host, `draw` on the device.
+    """Draws samples of one data set: `instance` on the host, `draw` on the device.
 
     Args:
         dataset: What is drawn.

@@ -1,10 +1,12 @@
-"""Everything random is a word of Philox4x32-10, keyed by the seed and counted by the sample's index.
+"""Everything random is a word of Philox4x32-10, keyed by the seed, counted by the index.
 
-Key = (seed low, seed high); counter = (index low, index high, draw, purpose). Nothing depends on a rank, a worker,
-a batch or the time, so any device can draw any sample again. This file is the definition: the Numba and Triton
-drawings have their own copies of these few lines and are held to it bit for bit.
+Key = (seed low, seed high); counter = (index low, index high, draw, purpose). Nothing depends on a
+rank, a worker, a batch or the time, so any device can draw any sample again. This file is the
+definition: the Numba and Triton drawings have their own copies of these few lines and are held to
+it bit for bit.
 
-Source: Salmon, Moraes, Dror and Shaw, Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011, section 3.
+Source: Salmon, Moraes, Dror and Shaw, Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011, section
+3.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ UInt64 = NDArray[np.uint64]
 VALIDATION_INDEX: Final = 2**63
 """Validation sample i has index 2**63 + i."""
 WALK_INDEX: Final = 2**62
-"""A walk that belongs to a (category, weight row), not to a sample, has index 2**62 + its number."""
+"""A walk of a (category, weight row), not of a sample, has index 2**62 + its number."""
 
 _MULTIPLIERS: Final = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
 _KEY_STEPS: Final = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
@@ -41,7 +43,7 @@ _SHIFT: Final = np.uint64(32)
 
 
 class Purpose(IntEnum):
-    """What a word is for: the fourth counter word. Append only; a changed number changes every image."""
+    """What a word is for: the fourth counter word. Append only: a change alters every image."""
 
     LABEL_ORDER = 0
     INSTANCE = 1
@@ -71,7 +73,8 @@ def philox(seed: int, index: ArrayLike, draw: ArrayLike, purpose: ArrayLike) -> 
     """
     index = np.asarray(index, np.uint64)
     shape = np.broadcast_shapes(index.shape, np.shape(draw), np.shape(purpose))
-    # the counter words 0, 2 are multiplied and the words 1, 3 are not: two arrays of pairs halve the NumPy calls
+    # the counter words 0, 2 are multiplied and the words 1, 3 are not: two arrays of pairs halve
+    # the NumPy calls
     multiplied, added = np.empty((2, *shape), np.uint64), np.empty((2, *shape), np.uint64)
     multiplied[0], multiplied[1] = index & _MASK, draw
     added[0], added[1] = index >> _SHIFT, purpose
@@ -121,9 +124,10 @@ def uniform(words: UInt32, low: float = 0.0, high: float = 1.0) -> NDArray[np.fl
 
 
 def mix(values: UInt32, key0: UInt32, key1: UInt32) -> UInt32:
-    """A keyed 32-bit integer hash: where one word a pixel is needed, a Philox call would double the time of an image.
+    """A keyed 32-bit integer hash: one word a pixel, where Philox would double the time.
 
-    Measured on 15 million draws of a 3x3 mask: chi2/dof 1.11, the largest of 72 lag correlations at z 2.4.
+    Measured on 15 million draws of a 3x3 mask: chi2/dof 1.11, the largest of 72 lag correlations at
+    z 2.4.
 
     Args:
         values: What is hashed, uint32, any shape.
@@ -131,8 +135,8 @@ def mix(values: UInt32, key0: UInt32, key1: UInt32) -> UInt32:
         key1: Second key word.
 
     Source:
-        The xor-shift-multiply form of MurmurHash3's finaliser with the multipliers of Wellons, Hash Prospector, 2018;
-        keyed here.
+        The xor-shift-multiply form of MurmurHash3's finaliser with the multipliers of Wellons, Hash
+        Prospector, 2018; keyed here.
     """
     h = values ^ key0
     h = h ^ (h >> np.uint32(16))

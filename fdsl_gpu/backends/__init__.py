@@ -1,7 +1,8 @@
 """Who draws: NumPy (the definition), Numba (CPU) or Triton (GPU). All give the same uint8 images.
 
-A formula's fast drawings are found by the name of its module: `fdsl_gpu.backends.numba.ifs` draws what
-`fdsl_gpu.formulas.ifs` defines. A formula of your own brings them as methods: `draw_numba`, `draw_triton`.
+A formula's fast drawings are found by the name of its module: `fdsl_gpu.backends.numba.ifs` draws
+what `fdsl_gpu.formulas.ifs` defines. A formula of your own brings them as methods: `draw_numba`,
+`draw_triton`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _said: Final[set[tuple[str, str, str]]] = set()
 
 
 def choose(formula: Formula, device: torch.device, backend: str) -> str:
-    """The backend that will draw: the one asked for, or for "auto" the fastest that the formula has for the device.
+    """The backend that will draw; "auto" is the fastest that the formula has for the device.
 
     Raises:
         ValueError: The backend is unknown, or the formula has no such drawing.
@@ -51,7 +52,7 @@ def choose(formula: Formula, device: torch.device, backend: str) -> str:
 
 
 def drawing(formula: Formula, backend: str) -> Drawing:
-    """The function that draws an instance of this formula into images [N, C, H, W] on this backend."""
+    """The function of this backend that draws an instance into images [N, C, H, W]."""
     own: Drawing | None = getattr(formula, f"draw_{backend}", None)
     if own is not None:
         return own

@@ -1,4 +1,4 @@
-"""What a formula is: who sample i is (`instance`), and what it looks like (`draw_numpy`, the definition).
+"""What a formula is: who sample i is (`instance`), and what it looks like (`draw_numpy`).
 
 A formula may also bring faster drawings of the same pixels; `fdsl_gpu.backends` finds them.
 """
@@ -28,7 +28,7 @@ class View:
 
 
 class Instance(Protocol):
-    """Everything that a drawing needs to know of N samples, as arrays of length N and plain settings."""
+    """All that a drawing needs to know of N samples: arrays of length N and plain settings."""
 
     @property
     def index(self) -> NDArray[np.uint64]:
@@ -47,7 +47,7 @@ class Instance(Protocol):
 
 
 class Formula(Protocol):
-    """One way to draw labelled images from integers. Frozen: its settings and tables never change."""
+    """One way to draw labelled images from integers; frozen, its settings never change."""
 
     @property
     def num_classes(self) -> int:
@@ -59,10 +59,10 @@ class Formula(Protocol):
 
     @property
     def channels(self) -> int:
-        """1 where every drawing is gray (it may be repeated into 3 channels), 3 where it has colour."""
+        """1 for gray drawings, which may be repeated into 3 channels; 3 where there is colour."""
 
     def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> Any:
         """The samples with these indices: labels, shapes, placement and keys, but no pixels."""
 
     def draw_numpy(self, instance: Any, images: NDArray[np.uint8]) -> None:
-        """Draw the samples into images [N, C, H, W]: the definition that every other drawing equals."""
+        """Draw into images [N, C, H, W]: the definition that every other drawing equals."""

@@ -1,12 +1,13 @@
 """2D iterated function systems: FractalDB and its relatives.
 
-A category is a set of affine maps; an instance weights their coefficients; a chaos game of thousands of walks hits
-pixels; each hit pastes a 3x3 patch over what lies below. Pasting 200,000 patches in order gives the same image as
-keeping, per pixel, the largest order among its neighbours and looking up that one patch, which is what is done here:
-walk -> splat (maximum of the order) -> resolve (maximum over the neighbourhood) -> shade.
+A category is a set of affine maps; an instance weights their coefficients; a chaos game of
+thousands of walks hits pixels; each hit pastes a 3x3 patch over what lies below. Pasting 200,000
+patches in order gives the same image as keeping, per pixel, the largest order among its neighbours
+and looking up that one patch, which is what is done here: walk -> splat (maximum of the order) ->
+resolve (maximum over the neighbourhood) -> shade.
 
-Source: Kataoka et al., Pre-training without Natural Images, IJCV 2022, section 3; the published renderer
-(FractalDB-Pretrained-ResNet-PyTorch, ifs_function.py) where the paper is silent.
+Source: Kataoka et al., Pre-training without Natural Images, IJCV 2022, section 3; the published
+renderer (FractalDB-Pretrained-ResNet-PyTorch, ifs_function.py) where the paper is silent.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def thresholds(probs: Float64) -> NDArray[np.uint32]:
 
 
 def palette() -> NDArray[np.uint8]:
-    """The published colours, [128, 3]: full turn of hue, S = V = 0.75, red and blue swapped as its code swaps them."""
+    """The published colours, [128, 3]: a turn of hue, S = V = 0.75; red and blue are swapped."""
     rgb = [colorsys.hsv_to_rgb(hue / NUM_HUES, 0.75, 0.75) for hue in range(NUM_HUES)]
     return (np.array(rgb)[:, ::-1] * 255).astype(np.uint8)
 
@@ -78,10 +79,11 @@ class IfsTable:
     """The categories of a data set.
 
     Args:
-        maps: [K, M, 6] coefficients (a, b, c, d, e, f) of x' = ax + by + e, y' = cx + dy + f; NaN beyond a category's
-            own maps.
+        maps: [K, M, 6] coefficients (a, b, c, d, e, f) of x' = ax + by + e, y' = cx + dy + f; NaN
+            beyond a category's own maps.
         probs: [K, M] probabilities of the maps; 0 beyond.
-        weights: [R, 6] factors that make the instances of a category: each multiplies one coefficient of all maps.
+        weights: [R, 6] factors that make the instances of a category: each multiplies one
+            coefficient of all maps.
         boxes: [K, R, 4] frame of each (category, weight row): x min, x max, y min, y max.
     """
 
@@ -112,23 +114,21 @@ class IfsTable:
 
 @dataclass(frozen=True, eq=False)
 class IfsInstance:
-    """N samples of a 2D IFS, ready to be drawn. Maps are in pixel space: (column, row) of a canvas of canvas_size."""
+    """N samples of a 2D IFS, ready to be drawn; maps act on (column, row) of the canvas."""
 
     index: NDArray[np.uint64]  # [N]
     label: NDArray[np.int64]  # [N]
     weight_row: NDArray[np.int64]  # [N]
-    flip: NDArray[
-        np.int64
-    ]  # [N] 0 none, 1 top-bottom, 2 left-right, 3 both; after the published renderer's own
+    # [N] 0 none, 1 top-bottom, 2 left-right, 3 both; after the published renderer's own flip
+    flip: NDArray[np.int64]
     num_maps: NDArray[np.int32]  # [N]
     maps: Float32  # [N, 8, 6] a, b, c, d, e, f; the last map repeated
     thresholds: NDArray[np.uint32]  # [N, 7]
     start: Float32  # [N, 2] x, y that every walk starts from
     walk_index: NDArray[np.uint64]  # [N] the Philox index of the walk words
     patch_key: NDArray[np.uint32]  # [N, 2]
-    orientation: NDArray[
-        np.int32
-    ]  # [N] from canvas to image: 4 transposes, then 1 flips rows, 2 flips columns
+    # [N] from canvas to image: 4 transposes, then 1 flips rows and 2 flips columns
+    orientation: NDArray[np.int32]
     corner: NDArray[np.int32]  # [N, 2] top row and left column of the image in the oriented canvas
     seed: int
     canvas_size: int
@@ -146,15 +146,18 @@ class IfsInstance:
 
 @dataclass(frozen=True)
 class IfsFormula:
-    """FractalDB: categories x weight rows x flips, with a fresh walk and fresh patches for every sample.
+    """FractalDB: categories x weight rows x flips, with a fresh walk and patches a sample.
 
     Args:
         table: The categories.
-        drawing: The published renderer's `patch_gray`, `patch_color`, `point_gray` or `point_color`.
-        mask: 3x3 mask of a patch: random for each point as published, random for each image, or full.
+        drawing: The published renderer's `patch_gray`, `patch_color`, `point_gray` or
+            `point_color`.
+        mask: 3x3 mask of a patch: random for each point as published, random for each image, or
+            full.
         num_points: Points an image at least; rounded up to whole steps of all walks.
         num_walks: Walks an image, stepped together; a power of two in [128, 4096].
-        burn_in: Steps of each walk before its points count; even, since one Philox call serves two steps.
+        burn_in: Steps of each walk before its points count; even, since one Philox call serves two
+            steps.
 
     Raises:
         ValueError: A setting is out of range.
@@ -199,7 +202,7 @@ class IfsFormula:
         return 3 if self.drawing.endswith("color") else 1
 
     def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> IfsInstance:
-        """Label, weight row, flip, maps in pixel space and keys of each sample; see `IfsInstance`."""
+        """Label, weight row, flip, maps in pixel space and keys of each sample."""
         table, size = self.table, view.image_size
         label = balanced_labels(indices, seed, self.num_classes)
         words = philox(seed, indices, 0, np.array([[Purpose.INSTANCE], [Purpose.PATCH]]))
@@ -222,7 +225,8 @@ class IfsFormula:
             start=start,
             walk_index=indices,
             patch_key=np.ascontiguousarray(patch[:2].T),
-            # the published renderer flips every canvas top-bottom, and the instance's flip comes after it
+            # the published renderer flips every canvas top-bottom, and the instance's flip comes
+            # after it
             orientation=(flip ^ 1).astype(np.int32),
             corner=np.zeros((len(indices), 2), np.int32),
             seed=seed,
@@ -248,10 +252,11 @@ def to_pixel_space(
     boxes: Float64,  # [N, 4]
     size: int,
 ) -> tuple[Float32, Float32]:
-    """Conjugate maps so that they act on pixels, and move the origin there too; float64, then rounded once.
+    """Conjugate maps so that they act on pixels; float64, then rounded once.
 
-    With X = sx x + tx and Y = sy y + ty, the map x' = ax + by + e becomes X' = aX + (b sx/sy)Y + (sx e + tx - a tx -
-    (b sx/sy) ty), and alike for Y. Frames without extent give NaN or infinite maps, whose points are all dropped.
+    With X = sx x + tx and Y = sy y + ty, the map x' = ax + by + e becomes X' = aX + (b sx/sy)Y +
+    (sx e + tx - a tx - (b sx/sy) ty), and alike for Y. Frames without extent give NaN or infinite
+    maps, whose points are all dropped.
 
     Returns:
         Maps [N, M, 6] and the images of (0, 0), [N, 2], both float32 and without negative zeros.
@@ -274,7 +279,9 @@ def to_pixel_space(
 
 
 def walk_words(instance: IfsInstance, sample: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """(A, B) of each step, burn-in included: walk w uses the word w * A + B; one Philox call serves two steps.
+    """(A, B) of each step, burn-in included: walk w uses the word w * A + B.
+
+    One Philox call serves two steps.
 
     Returns:
         A (always odd) and B, both uint32 [burn_in + num_steps].
@@ -288,7 +295,7 @@ def walk_words(instance: IfsInstance, sample: int) -> tuple[NDArray[np.uint32], 
 
 
 def walk(instance: IfsInstance, sample: int) -> tuple[Float32, Float32]:
-    """The points of all walks of one sample: x and y, float32 [num_steps, num_walks], in pixels of the canvas."""
+    """The points of one sample: x and y, float32 [num_steps, num_walks], in canvas pixels."""
     walks = np.arange(instance.num_walks, dtype=np.uint32)
     x = np.full(instance.num_walks, instance.start[sample, 0])
     y = np.full(instance.num_walks, instance.start[sample, 1])
@@ -305,7 +312,7 @@ def walk(instance: IfsInstance, sample: int) -> tuple[Float32, Float32]:
 
 
 def splat(x: Float32, y: Float32, size: int) -> NDArray[np.int32]:  # [S, S]
-    """The order of the last point on each pixel, counted from 1 in the order of the walks; 0 where none fell."""
+    """The order of the last point on each pixel, counted from 1; 0 where none fell."""
     inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
     order = np.arange(1, x.size + 1, dtype=np.int32).reshape(x.shape)
     canvas = np.zeros((size, size), np.int32)
@@ -314,9 +321,10 @@ def splat(x: Float32, y: Float32, size: int) -> NDArray[np.int32]:  # [S, S]
 
 
 def resolve(canvas: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The last patch over each pixel: its order, 0 where none lies, and which of its nine cells covers the pixel.
+    """The last patch over each pixel: its order, or 0, and which of its nine cells lies there.
 
-    A point at (row, column) pastes its patch over row + 1 .. row + 3 and column + 1 .. column + 3, as published.
+    A point at (row, column) pastes its patch over row + 1 .. row + 3 and column + 1 .. column + 3,
+    as published.
     """
     size = len(canvas)
     order = np.zeros_like(canvas)

@@ -1,6 +1,7 @@
 """Balanced labels: every consecutive block of K indices holds each category once, in a keyed order.
 
-The order of a block is a bijection of [0, K) that any position can be looked up in, so nothing is shuffled or stored.
+The order of a block is a bijection of [0, K) that any position can be looked up in, so nothing is
+shuffled or stored.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from fdsl_gpu.rng import VALIDATION_INDEX, Purpose, philox
 
 __all__ = ["balanced_labels"]
 
-# which two of a block's four key words each round hashes with: an even number of rounds, so that halves of unequal
-# width end up in place
+# which two of a block's four key words each round hashes with: an even number of rounds, so that
+# halves of unequal width end up in place
 _ROUND_KEYS = ((0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (1, 3))
 
 
@@ -24,11 +25,12 @@ def balanced_labels(
 ) -> NDArray[np.int64]:  # [N]
     """The label of each sample.
 
-    A Feistel network permutes the smallest power of two that holds [0, K); a value outside is sent through again
-    until it is inside (cycle walking), which leaves a bijection of [0, K).
+    A Feistel network permutes the smallest power of two that holds [0, K); a value outside is sent
+    through again until it is inside (cycle walking), which leaves a bijection of [0, K).
 
     Args:
-        indices: Sample indices; those of the validation split start at 2**63 and have blocks of their own.
+        indices: Sample indices; those of the validation split start at 2**63 and have blocks of
+            their own.
         seed: Seed of everything random.
         num_classes: K, at least 1.
 

@@ -1,1 +1,1 @@
-"""CPU drawings: each image is drawn by one thread with compiled loops; threads share out the images of a batch."""
+"""CPU drawings: compiled loops, one thread an image; threads share out a batch."""
