@@ -16,17 +16,17 @@ from fdsl_gpu.datasets import DatasetSpec, get_dataset
 from fdsl_gpu.formulas.base import View
 from fdsl_gpu.rng import VALIDATION_INDEX
 
-__all__ = ["Renderer", "Split", "describe", "render"]
+__all__ = ["DatasetLike", "Renderer", "Split", "describe", "render"]
 
 Split = Literal["train", "val"]
-Dataset = str | os.PathLike[str] | DatasetSpec
+DatasetLike = str | os.PathLike[str] | DatasetSpec
 
 MAX_IMAGE_SIZE: Final = 8192
 MAX_INDEX: Final = 2**62
 
 
 def render(
-    dataset: Dataset,
+    dataset: DatasetLike,
     indices: ArrayLike | Tensor,  # [N] integers
     *,
     image_size: int,
@@ -79,7 +79,7 @@ def render(
 
 
 def describe(
-    dataset: Dataset,
+    dataset: DatasetLike,
     indices: ArrayLike | Tensor,  # [N] integers
     *,
     seed: int = 0,
