@@ -1,0 +1,124 @@
+"""Folders of runs: the settings of a run, and logs that can be taken back to an earlier update.
+
+- run.toml: settings; `fdsl-gpu pretrain --config run.toml` starts from them
+- log.csv: what was learned; run again on a CPU, the same rows
+- speed.csv: how fast: images a second and the share of drawing
+- last.pt: the last checkpoint, with all that is needed to go on; previous.pt: the one before
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from fdsl_gpu.checkpoints import LAST, PREVIOUS
+from fdsl_gpu.files import make_folder, replacing, write_error
+from fdsl_gpu.settings import dump_settings, load_settings, plain_settings
+
+__all__ = ["SETTINGS", "CsvLog", "check_same_run", "open_run"]
+
+SETTINGS: Final = "run.toml"
+
+_MAY_CHANGE: Final = ("output", "device", "backend", "checkpoint_interval", "tensorboard")
+"""Settings that a resumed run may change: they decide neither what is seen nor what is learned."""
+
+
+def open_run(folder: Path, config: Any, *, resume: bool, heading: str) -> None:
+    """Make the folder of a new run with its settings, or check that it holds this run.
+
+    Args:
+        folder: The folder.
+        config: Settings dataclass of the run.
+        resume: Whether a run in the folder is to go on.
+        heading: Comment at the top of the settings file.
+
+    Raises:
+        ValueError: The folder holds a run that is not to be resumed, or another one.
+        RuntimeError: The folder cannot be made or written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output must be a folder, and {folder} is a file")
+    settings = folder / SETTINGS
+    if settings.exists():
+        if not resume:
+            raise ValueError(
+                f"{folder} holds another run; go on with it by --resume, or choose another --output"
+            )
+        saved = plain_settings(load_settings(type(config), settings))
+        check_same_run(saved, config, settings)
+    elif (folder / LAST).exists() or (folder / PREVIOUS).exists():
+        raise ValueError(f"{folder} holds checkpoints but no {SETTINGS}: choose another --output")
+    make_folder(folder)
+    if not settings.exists():
+        with replacing(settings) as partial:
+            partial.write_bytes(dump_settings(config, heading))
+
+
+def check_same_run(saved: dict[str, Any], config: Any, where: Path) -> None:
+    """Check that a run's saved settings are those it is to go on with.
+
+    Raises:
+        ValueError: They differ in a setting that decides what is seen or learned.
+    """
+    current = plain_settings(config)
+    changed = [
+        f"{name} ({saved.get(name)!r} there, {current.get(name)!r} here)"
+        for name in sorted(saved.keys() | current.keys())
+        if name not in _MAY_CHANGE and saved.get(name) != current.get(name)
+    ]
+    if changed:
+        raise ValueError(
+            f"{where} is of another run: it differs in {', '.join(changed)}; go on with its own "
+            f"settings by --config {where.with_name(SETTINGS)} --resume, or choose another --output"
+        )
+
+
+class CsvLog:
+    """A CSV file of rows that start with the number of an update.
+
+    Args:
+        path: The file; made with its heading where there is none.
+        columns: Names of the columns; the first is "update".
+        update: Rows of later updates are dropped: the run goes on from here.
+
+    Raises:
+        RuntimeError: The file cannot be written.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], update: int) -> None:
+        self._path = path
+        self._columns = list(columns)
+        kept = [self._columns]
+        if path.exists():
+            rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))[1:]
+            # a row cut off by a crash is later than any checkpoint
+            kept += [row for row in rows if len(row) == len(columns) and int(row[0]) <= update]
+        with replacing(path) as partial:
+            partial.write_bytes("".join(map(_line, kept)).encode())
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a row; names that are missing or None leave their cell empty.
+
+        Raises:
+            RuntimeError: The row cannot be written; the rows before it are whole.
+        """
+        line = _line([row.get(name) for name in self._columns]).encode()
+        end = self._path.stat().st_size
+        try:
+            with open(self._path, "ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            os.truncate(self._path, end)
+            raise write_error(self._path, error) from error
+
+
+def _line(values: Sequence[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(["" if v is None else v for v in values])
+    return text.getvalue()
