@@ -35,7 +35,7 @@ def render(
     channels: int = 3,
     device: str | torch.device = "cpu",
     backend: Backend = "auto",
-) -> tuple[Tensor, Tensor]:  # [N, C, H, W] uint8, [N] int64
+) -> tuple[Tensor, Tensor]:
     """Draw the samples with the given global indices.
 
     A sample is a function of (dataset, seed, split, index) alone: the same pixels on every backend,
@@ -52,7 +52,8 @@ def render(
         backend: "triton", "numba", "numpy", or "auto" for the fastest that the device has.
 
     Returns:
-        Images, uint8 in [0, 255], shape [N, C, H, W], and labels, int64 [N], both on the device.
+        Images, uint8 in [0, 255], shape [N, C, H, W], and their targets: labels int64 [N],
+        multi-hot vectors float32 [N, K], or masks int64 [N, H, W]. Both on the device.
 
     Raises:
         ValueError: The data set or backend is unknown, or an argument is out of range.
@@ -174,14 +175,18 @@ class Renderer:
 
     def draw(self, instance: Any) -> tuple[Tensor, Tensor]:
         """Images uint8 [N, C, H, W] and targets of an instance, on the device."""
-        size = instance.image_size
-        shape = (len(instance.label), self.channels, size, size)
+        size, count = instance.image_size, len(instance.label)
+        where = self.device if self.backend == "triton" else torch.device("cpu")
+        images = torch.empty((count, self.channels, size, size), dtype=torch.uint8, device=where)
+        drawn = [images]
+        if self.dataset.target == "mask":
+            drawn.append(torch.empty((count, size, size), dtype=torch.uint8, device=where))
         draw = drawing(self.dataset.formula, self.backend)
-        target = torch.from_numpy(instance.label)
-        if self.backend == "triton":
-            images = torch.empty(shape, dtype=torch.uint8, device=self.device)
-            draw(instance, images)
+        draw(instance, *(drawn if self.backend == "triton" else [each.numpy() for each in drawn]))
+        if self.dataset.target == "mask":
+            target = drawn[1].long()
+        elif self.dataset.target == "multi_hot":
+            target = torch.from_numpy(instance.multi_hot)
         else:
-            images = torch.empty(shape, dtype=torch.uint8)
-            draw(instance, images.numpy())
+            target = torch.from_numpy(instance.label)
         return images.to(self.device, non_blocking=True), target.to(self.device)

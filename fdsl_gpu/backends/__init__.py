@@ -20,7 +20,7 @@ from fdsl_gpu.formulas.base import Formula
 __all__ = ["Backend", "choose", "drawing"]
 
 Backend = Literal["auto", "numpy", "numba", "triton"]
-Drawing = Callable[[Any, Any], None]
+Drawing = Callable[..., None]
 
 _log: Final = logging.getLogger("fdsl_gpu")
 _said: Final[set[tuple[str, str, str]]] = set()

@@ -28,7 +28,10 @@ class View:
 
 
 class Instance(Protocol):
-    """All that a drawing needs to know of N samples: arrays of length N and plain settings."""
+    """All that a drawing needs to know of N samples: arrays of length N and plain settings.
+
+    With multi-hot targets it also has `multi_hot`, float32 [N, K].
+    """
 
     @property
     def index(self) -> NDArray[np.uint64]:
@@ -65,4 +68,7 @@ class Formula(Protocol):
         """The samples with these indices: labels, shapes, placement and keys, but no pixels."""
 
     def draw_numpy(self, instance: Any, images: NDArray[np.uint8]) -> None:
-        """Draw into images [N, C, H, W]: the definition that every other drawing equals."""
+        """Draw into images [N, C, H, W]: the definition that every other drawing equals.
+
+        With mask targets, a drawing has a third argument: masks uint8 [N, H, W].
+        """
