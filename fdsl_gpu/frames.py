@@ -1,0 +1,116 @@
+"""The frame of every (category, weight row): the box of its published walk, computed once and cached on disk.
+
+Frames decide where the points of a streamed image fall, so they belong to the data set; `fractaldb-1k` ships with
+them. For other categories they are computed on all cores and kept under $FDSL_GPU_CACHE, or else fdsl_gpu in
+$XDG_CACHE_HOME or ~/.cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdsl_gpu.formulas.fractaldb import walk_uniforms
+
+__all__ = ["Progress", "cache_folder", "cached_boxes", "compute_boxes"]
+
+Float64 = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+"""Called with what is done and what there is to do."""
+
+_log: Final = logging.getLogger("fdsl_gpu")
+
+
+def cache_folder() -> Path:
+    """Where computed frames are kept."""
+    own = os.environ.get("FDSL_GPU_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fdsl_gpu"
+
+
+def compute_boxes(
+    maps: Float64,  # [K, M, 6], NaN beyond a category's own
+    probs: Float64,  # [K, M], 0 beyond
+    weights: Float64,  # [R, 6]
+    progress: Progress | None = None,
+) -> Float64:  # [K, R, 4]
+    """Walk every category with every weight row, as published, on all cores.
+
+    Args:
+        maps: Coefficients (a, b, c, d, e, f).
+        probs: Probabilities of the maps.
+        weights: Factors of the coefficients.
+        progress: Told how many categories are done.
+
+    Returns:
+        x min, x max, y min, y max, after the published NaN rule.
+
+    Source:
+        The published renderer; Kataoka et al., IJCV 2022, is silent on the frame.
+    """
+    from fdsl_gpu.backends.numba.fractaldb import boxes
+
+    uniforms = walk_uniforms()
+    result = np.empty((len(maps), len(weights), 4))
+
+    def compute(number: int) -> None:
+        own = np.isfinite(maps[number, :, 0])
+        result[number] = boxes(maps[number, own], probs[number, own], weights, uniforms)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(compute, range(len(maps))), 1):
+            if progress is not None:
+                progress(done, len(maps))
+    return result
+
+
+def cached_boxes(
+    maps: Float64, probs: Float64, weights: Float64, progress: Progress | None = None
+) -> Float64:
+    """`compute_boxes`, from the disk where the same categories were computed before."""
+    content = hashlib.sha256(b"published walk of 200,000 points, version 1")
+    for array in (maps, probs, weights):
+        content.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    path = cache_folder() / "frames" / f"{content.hexdigest()[:32]}.npy"
+    shape = (len(maps), len(weights), 4)
+    try:
+        boxes: Float64 = np.load(path)
+        if boxes.shape == shape and boxes.dtype == np.float64:
+            return boxes
+        _log.warning("the frames in %s are damaged; computing them again", path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        _log.warning("the frames in %s cannot be read (%s); computing them again", path, error)
+    _log.info("computing the frames of %d categories x %d weight rows, once", *shape[:2])
+    start = time.perf_counter()
+    boxes = compute_boxes(maps, probs, weights, progress)
+    _log.info("frames computed in %.1f s; kept in %s", time.perf_counter() - start, path)
+    _keep(path, boxes)
+    return boxes
+
+
+def _keep(path: Path, boxes: Float64) -> None:
+    # another process may compute the same: each writes a file of its own, and the last takes the name
+    scratch = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(scratch, "wb") as file:
+            np.save(file, boxes)
+        os.replace(scratch, path)
+    except OSError as error:
+        _log.warning(
+            "cannot keep the frames (%s), so they will be computed again next time; "
+            "set FDSL_GPU_CACHE to a folder that can be written",
+            error,
+        )
