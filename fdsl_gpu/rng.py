@@ -50,6 +50,8 @@ class Purpose(IntEnum):
     WALK = 2
     PATCH = 3
     AUGMENTATION = 4
+    CATEGORY = 5
+    NOISE = 6
 
 
 def philox(seed: int, index: ArrayLike, draw: ArrayLike, purpose: ArrayLike) -> UInt32:
