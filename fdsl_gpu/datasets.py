@@ -62,7 +62,7 @@ class DatasetSpec:
         if not hasattr(table, field):
             raise ValueError(f"data set {self.name!r} is not an IFS family: it has no .{field}")
         values: NDArray[np.float64] = getattr(table, field)
-        return values
+        return values[: self.num_classes]
 
     def replace(self, **settings: Any) -> DatasetSpec:
         """The same data set with other settings of its formula.

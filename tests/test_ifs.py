@@ -149,8 +149,19 @@ def test_palette_turns_the_hue_with_red_and_blue_swapped():
         ({"num_points": 0}, r"num_points must be in \[1, 134217728\], got 0"),
         ({"num_walks": 1000}, r"num_walks must be a power of two in \[128, 4096\], got 1000"),
         ({"burn_in": 3}, "burn_in must be even and not negative, got 3"),
+        ({"num_categories": 8}, r"num_categories must be in \[1, 7\] or left out, got 8"),
     ],
 )
 def test_settings_out_of_range_are_refused(small_ifs, setting, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(small_ifs, **setting)
+
+
+def test_num_categories_keeps_the_first_ones(small_ifs):
+    indices = np.arange(60, dtype=np.uint64)
+    few = dataclasses.replace(small_ifs, num_categories=3)
+    instance = few.instance(indices, 1, View(32))
+    assert few.num_classes == 3
+    assert np.array_equal(np.bincount(instance.label), [20, 20, 20])
+    # a sample of category k has the maps of category k of the whole table
+    assert np.array_equal(instance.num_maps, np.array([2, 3, 4])[instance.label])

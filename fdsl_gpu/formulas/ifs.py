@@ -158,6 +158,7 @@ class IfsFormula:
         num_walks: Walks an image, stepped together; a power of two in [128, 4096].
         burn_in: Steps of each walk before its points count; even, since one Philox call serves two
             steps.
+        num_categories: Draw only the first so many categories of the table; None for all.
 
     Raises:
         ValueError: A setting is out of range.
@@ -169,6 +170,7 @@ class IfsFormula:
     num_points: int = 200_000
     num_walks: int = 1024
     burn_in: int = 16
+    num_categories: int | None = None
 
     target: ClassVar[Target] = "class"
     module: ClassVar[str] = "ifs"
@@ -185,11 +187,16 @@ class IfsFormula:
             )
         if self.burn_in < 0 or self.burn_in % 2:
             raise ValueError(f"burn_in must be even and not negative, got {self.burn_in}")
+        total = len(self.table.maps)
+        if self.num_categories is not None and not 1 <= self.num_categories <= total:
+            raise ValueError(
+                f"num_categories must be in [1, {total}] or left out, got {self.num_categories}"
+            )
 
     @property
     def num_classes(self) -> int:
-        """Categories of the table."""
-        return len(self.table.maps)
+        """Categories that are drawn."""
+        return self.num_categories or len(self.table.maps)
 
     @property
     def num_steps(self) -> int:
