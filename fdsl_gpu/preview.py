@@ -1,0 +1,222 @@
+"""See a data set: a sheet of samples with categories as rows and instances as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from fdsl_gpu.backends import Backend
+from fdsl_gpu.datasets import DatasetSpec, get_dataset
+from fdsl_gpu.files import make_folder, replacing
+from fdsl_gpu.formulas.base import View
+from fdsl_gpu.render import Renderer, Split
+
+__all__ = ["PreviewConfig", "draw_sheet", "find_samples", "preview"]
+
+MAX_SHEET_SIDE: Final = 16_384
+"""Pixels: many viewers refuse more, and more is a slip rather than a wish."""
+MAX_SEARCH: Final = 64
+"""A category that has not turned up after so many times its share of the samples never will."""
+CHUNK: Final = 16_384
+"""Indices whose labels are looked up at once: some 10 MB of instances."""
+
+
+@dataclass(frozen=True)
+class PreviewConfig:
+    """Draw a sheet of samples: categories as rows, instances as columns."""
+
+    dataset: tyro.conf.Positional[str]
+    """Name of a data set, or a folder of category files."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("preview.png")
+    """Picture to write."""
+    rows: int = 6
+    """Categories to show, spread evenly over all of them."""
+    columns: int = 8
+    """Instances of each category."""
+    categories: tuple[int, ...] = ()
+    """Show these categories instead of an even spread."""
+    image_size: int = 128
+    """Side of each image in pixels."""
+    seed: int = 0
+    """Seed of everything random."""
+    split: Split = "train"
+    """Samples of training, or those of validation."""
+    device: str = "cpu"
+    """Where the images are drawn: cpu or cuda."""
+    backend: Backend = "auto"
+    """Who draws; auto is the fastest that the device has."""
+    dataset_settings: dict[str, int | float | bool | str] = field(default_factory=dict)
+    """Settings of its formula to change, as NAME VALUE pairs: num_points 50000."""
+
+
+def preview(config: PreviewConfig) -> Path:
+    """Draw the sheet and write it as a PNG.
+
+    Returns:
+        The picture's path. It is whole or absent, and an old one stays until the new one is whole.
+
+    Raises:
+        ValueError: The data set, a setting or a category is unknown, or a number is out of range.
+        RuntimeError: The backend is not available here, or the picture cannot be written.
+    """
+    dataset = get_dataset(config.dataset).replace(**config.dataset_settings)
+    categories = _categories(config, dataset)
+    _check_sheet(config, len(categories))
+    renderer = Renderer(
+        dataset,
+        View(config.image_size),
+        seed=config.seed,
+        split=config.split,
+        device=torch.device(config.device),
+        backend=config.backend,
+    )
+    make_folder(config.output.parent)
+    samples = find_samples(renderer, categories, config.columns)
+    images, _ = renderer.draw(renderer.instance(samples.ravel()))
+    digits = len(str(dataset.num_classes - 1))
+    sheet = draw_sheet(
+        images.reshape(*samples.shape, *images.shape[1:]).cpu(),
+        row_names=[f"{category:0{digits}}" for category in categories],
+        title=f"{dataset.name}   {dataset.num_classes:,} categories, {config.image_size} pixels, "
+        f"seed {config.seed}, {config.split}",
+    )
+    with replacing(config.output) as partial:
+        sheet.save(partial, "PNG")
+    return config.output
+
+
+def find_samples(
+    renderer: Renderer,
+    categories: Sequence[int],  # [R]
+    num_instances: int,
+) -> NDArray[np.uint64]:  # [R, num_instances]
+    """The first samples of each category, in the order of the stream.
+
+    Labels are looked up and nothing is drawn: some milliseconds for 1,000 balanced categories.
+
+    Args:
+        renderer: Draws the data set; its seed and split decide which samples these are.
+        categories: Labels in [0, K).
+        num_instances: Samples wanted of each.
+
+    Returns:
+        Indices of the samples, to be drawn by the same renderer.
+
+    Raises:
+        ValueError: The data set's target is not a class.
+        RuntimeError: A category does not turn up.
+
+    Example:
+        >>> renderer = Renderer(get_dataset("fractaldb-1k"), View(32))
+        >>> samples = find_samples(renderer, [7, 700], 2)
+        >>> renderer.instance(samples.ravel()).label
+        array([  7,   7, 700, 700])
+    """
+    dataset = renderer.dataset
+    if dataset.target != "class":
+        raise ValueError(
+            f"a sheet has one category a row, and the samples of {dataset.name!r} have a "
+            f"{dataset.target} target; draw them with fdsl_gpu.render"
+        )
+    wanted = np.asarray(categories, np.int64)[:, None]  # [R, 1]
+    limit = MAX_SEARCH * num_instances * dataset.num_classes
+    found: list[NDArray[np.uint64]] = [np.empty(0, np.uint64) for _ in categories]
+    for first in range(0, limit, CHUNK):
+        indices = np.arange(first, min(first + CHUNK, limit), dtype=np.uint64)
+        shown = renderer.instance(indices).label == wanted  # [R, chunk]
+        found = [
+            np.concatenate([have, indices[row]])[:num_instances]
+            for have, row in zip(found, shown, strict=True)
+        ]
+        if all(len(have) == num_instances for have in found):
+            return np.stack(found)
+    missing = [
+        category
+        for category, have in zip(categories, found, strict=True)
+        if len(have) < num_instances
+    ]
+    raise RuntimeError(
+        f"the first {limit:,} samples of {dataset.name!r} do not show the categories {missing} "
+        f"{num_instances} times; choose other categories"
+    )
+
+
+def draw_sheet(
+    images: Tensor,  # [R, I, 3, H, W] uint8
+    *,
+    row_names: Sequence[str],
+    title: str,
+) -> Image.Image:
+    """Lay images out on one sheet: a title, and a name before each row.
+
+    Args:
+        images: R rows of I images, uint8 in [0, 255], on the CPU.
+        row_names: What each row shows, R of them.
+        title: One line above.
+
+    Returns:
+        A picture in RGB, dark on white around the images.
+
+    Example:
+        >>> images = torch.zeros(2, 4, 3, 64, 64, dtype=torch.uint8)
+        >>> draw_sheet(images, row_names=["0", "1"], title="black").mode
+        'RGB'
+    """
+    num_rows, num_columns, _, height, width = images.shape
+    gap = max(2, width // 32)
+    font_size = min(max(10, width // 7), 28)
+    font = ImageFont.load_default(font_size)
+    margin = 2 * gap
+    left = margin + max(int(font.getlength(name)) for name in row_names) + 2 * gap
+    top = margin + 2 * font_size
+    sheet_width = left + num_columns * (width + gap) - gap + margin
+    # a narrow grid below a long title: the sheet grows rather than cut it
+    sheet_width = max(sheet_width, left + int(font.getlength(title)) + margin)
+    sheet_height = top + num_rows * (height + gap) - gap + margin
+    sheet = Image.new("RGB", (sheet_width, sheet_height), "white")
+    write = ImageDraw.Draw(sheet)
+    write.text((left, margin), title, fill="black", font=font)
+    for row, name in enumerate(row_names):
+        upper = top + row * (height + gap)
+        middle = upper + height // 2
+        write.text((left - 2 * gap, middle), name, fill="black", font=font, anchor="rm")
+        for column in range(num_columns):
+            tile: NDArray[Any] = images[row, column].permute(1, 2, 0).numpy()
+            sheet.paste(Image.fromarray(tile), (left + column * (width + gap), upper))
+    return sheet
+
+
+def _categories(config: PreviewConfig, dataset: DatasetSpec) -> list[int]:
+    """The categories asked for, or an even spread."""
+    total = dataset.num_classes
+    for name, count in (("rows", config.rows), ("columns", config.columns)):
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+    if not config.categories:
+        rows = min(config.rows, total)
+        return [row * total // rows for row in range(rows)]
+    for category in config.categories:
+        if not 0 <= category < total:
+            raise ValueError(
+                f"categories of {dataset.name!r} must be in [0, {total}), got {category}"
+            )
+    return list(config.categories)
+
+
+def _check_sheet(config: PreviewConfig, num_rows: int) -> None:
+    """Refuse a sheet that no viewer opens, before anything is drawn."""
+    for side, count in (("wide", config.columns), ("high", num_rows)):
+        if count * config.image_size > MAX_SHEET_SIDE:
+            raise ValueError(
+                f"a sheet may be {MAX_SHEET_SIDE} pixels {side}, got {count} images of "
+                f"{config.image_size} pixels; ask for fewer or smaller images"
+            )
