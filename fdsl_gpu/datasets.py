@@ -10,6 +10,7 @@ import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from fdsl_gpu.formulas.base import Formula, Target
 from fdsl_gpu.formulas.ifs import IfsFormula
+from fdsl_gpu.formulas.ifs_table import IfsTable
 from fdsl_gpu.tables import load_ifs_folder, load_shipped_table
 
 __all__ = ["DatasetSpec", "did_you_mean", "get_dataset", "list_datasets"]
@@ -98,9 +100,38 @@ def _fractaldb_1k() -> Formula:
     return IfsFormula(load_shipped_table("fractaldb-1k"))
 
 
+def _fractaldb_1k_color() -> Formula:
+    return IfsFormula(load_shipped_table("fractaldb-1k"), drawing="patch_color")
+
+
+def _ofdb_1k() -> Formula:
+    """As published: its code takes the first weight row, which multiplies every a by 0.2."""
+    return _one_image_a_category(load_shipped_table("fractaldb-1k").with_rows(0))
+
+
+def _ofdb_1k_paper() -> Formula:
+    """As the paper means it: each category with its own parameters (weight row 2 is all ones)."""
+    return _one_image_a_category(load_shipped_table("fractaldb-1k").with_rows(2))
+
+
+def _one_image_a_category(table: IfsTable, **settings: Any) -> Formula:
+    return IfsFormula(table, instances="published", num_turns=1, num_patches=1, **settings)
+
+
+def _one_p_frac(delta: float) -> Formula:
+    return _one_image_a_category(load_shipped_table(f"1p-frac-{delta}"), num_points=100_000)
+
+
 # name -> (version, how its formula is made)
 _DATASETS: dict[str, tuple[int, Callable[[], Formula]]] = {
     "fractaldb-1k": (1, _fractaldb_1k),
+    "fractaldb-1k-color": (1, _fractaldb_1k_color),
+    "ofdb-1k": (1, _ofdb_1k),
+    "ofdb-1k-paper": (1, _ofdb_1k_paper),
+    "1p-frac": (1, partial(_one_p_frac, 0.1)),
+    "1p-frac-0.01": (1, partial(_one_p_frac, 0.01)),
+    "1p-frac-0.05": (1, partial(_one_p_frac, 0.05)),
+    "1p-frac-0.2": (1, partial(_one_p_frac, 0.2)),
 }
 
 

@@ -1,8 +1,9 @@
-"""The frame of every (category, weight row): the box of its published walk, computed once and cached on disk.
+"""The frame of every (category, weight row): the box of its published walk, computed once and
+cached on disk.
 
-Frames decide where the points of a streamed image fall, so they belong to the data set; `fractaldb-1k` ships with
-them. For other categories they are computed on all cores and kept under $FDSL_GPU_CACHE, or else fdsl_gpu in
-$XDG_CACHE_HOME or ~/.cache.
+Frames decide where the points of a streamed image fall, so they belong to the data set;
+`fractaldb-1k` ships with them. For other categories they are computed on all cores and kept under
+$FDSL_GPU_CACHE, or else fdsl_gpu in $XDG_CACHE_HOME or ~/.cache.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fdsl_gpu.cores import num_cores
 from fdsl_gpu.formulas.fractaldb import walk_uniforms
 
 __all__ = ["Progress", "cache_folder", "cached_boxes", "compute_boxes"]
@@ -67,7 +69,7 @@ def compute_boxes(
         own = np.isfinite(maps[number, :, 0])
         result[number] = boxes(maps[number, own], probs[number, own], weights, uniforms)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_cores()) as pool:
         for done, _ in enumerate(pool.map(compute, range(len(maps))), 1):
             if progress is not None:
                 progress(done, len(maps))
@@ -101,7 +103,8 @@ def cached_boxes(
 
 
 def _keep(path: Path, boxes: Float64) -> None:
-    # another process may compute the same: each writes a file of its own, and the last takes the name
+    # another process may compute the same: each writes a file of its own, and the last takes the
+    # name
     scratch = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

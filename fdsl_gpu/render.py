@@ -21,7 +21,6 @@ __all__ = ["DatasetLike", "Renderer", "Split", "describe", "render"]
 Split = Literal["train", "val"]
 DatasetLike = str | os.PathLike[str] | DatasetSpec
 
-MAX_IMAGE_SIZE: Final = 8192
 MAX_INDEX: Final = 2**62
 
 
@@ -29,7 +28,7 @@ def render(
     dataset: DatasetLike,
     indices: ArrayLike | Tensor,  # [N] integers
     *,
-    image_size: int,
+    image_size: int | View,
     seed: int = 0,
     split: Split = "train",
     channels: int = 3,
@@ -44,7 +43,8 @@ def render(
     Args:
         dataset: A name from `list_datasets()`, a folder of category files, or a spec.
         indices: Global sample indices, each in [0, 2**62). Shape [N].
-        image_size: Side of the square image in pixels, in [3, 8192].
+        image_size: Side of the square image in pixels, in [3, 8192]; or a `View`, which also crops,
+            zooms and turns.
         seed: Seed of everything random, in [0, 2**64).
         split: "train", or "val" for samples that never occur in training.
         channels: 1 or 3; a gray drawing is repeated into 3.
@@ -69,7 +69,7 @@ def render(
     """
     renderer = Renderer(
         get_dataset(dataset),
-        View(image_size),
+        View.of(image_size),
         seed=seed,
         split=split,
         channels=channels,
@@ -85,6 +85,7 @@ def describe(
     *,
     seed: int = 0,
     split: Split = "train",
+    view: View | None = None,
 ) -> dict[str, NDArray[Any]]:
     """What the samples with these indices show, without drawing them.
 
@@ -93,16 +94,18 @@ def describe(
         indices: Global sample indices, each in [0, 2**62). Shape [N].
         seed: Seed of everything random.
         split: "train" or "val".
+        view: The view that the samples are drawn through, if any.
 
     Returns:
         Arrays of length N. FractalDB: label (the category), weight_row (0..24), flip (0 none, 1
-        top-bottom, 2 left-right, 3 both, after the published renderer's own flip).
+        top-bottom, 2 left-right, 3 both, after the published renderer's own flip); and what the
+        view drew at random, under names that start with view_.
 
     Example:
         >>> sorted(describe("fractaldb-1k", [0, 1]))
         ['flip', 'label', 'weight_row']
     """
-    renderer = Renderer(get_dataset(dataset), View(32), seed=seed, split=split)
+    renderer = Renderer(get_dataset(dataset), view or View(32), seed=seed, split=split)
     described: dict[str, NDArray[Any]] = renderer.instance(global_indices(indices)).describe()
     return described
 
@@ -147,10 +150,10 @@ class Renderer:
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        size = self.view.image_size
-        if not 3 <= size <= MAX_IMAGE_SIZE:
+        if not self.view.is_plain and not getattr(self.dataset.formula, "draws_views", False):
             raise ValueError(
-                f"image_size must be in [3, {MAX_IMAGE_SIZE}] (3: one 3x3 patch), got {size}"
+                f"data set {self.dataset.name!r} can be drawn at any image_size, but not through "
+                f"{self.view}; pass an integer"
             )
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be in [0, 2**64), got {self.seed}")

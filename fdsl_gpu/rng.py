@@ -52,6 +52,7 @@ class Purpose(IntEnum):
     AUGMENTATION = 4
     CATEGORY = 5
     NOISE = 6
+    IMAGE_ORDER = 7
 
 
 def philox(seed: int, index: ArrayLike, draw: ArrayLike, purpose: ArrayLike) -> UInt32:

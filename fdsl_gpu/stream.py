@@ -32,7 +32,7 @@ class FormulaStream(IterableDataset[Any]):
     Args:
         dataset: A name from `list_datasets()`, a folder of category files, or a spec.
         batch_size: Samples a rank and step.
-        image_size: Side of the square images in pixels.
+        image_size: Side of the square images in pixels, or a `View`: crops, zoom, turns.
         seed: Seed of everything random, in [0, 2**64).
         split: "train", or "val" for samples that never occur in training.
         num_samples: Samples of an epoch over all ranks; None for an endless stream. The next epoch
@@ -62,7 +62,7 @@ class FormulaStream(IterableDataset[Any]):
         dataset: DatasetLike,
         batch_size: int,
         *,
-        image_size: int,
+        image_size: int | View,
         seed: int = 0,
         split: Split = "train",
         num_samples: int | None = None,
@@ -79,7 +79,7 @@ class FormulaStream(IterableDataset[Any]):
         )
         self.renderer = Renderer(
             get_dataset(dataset),
-            View(image_size),
+            View.of(image_size),
             seed=seed,
             split=split,
             channels=channels,
@@ -195,7 +195,7 @@ class FormulaDataset(Dataset[tuple[Any, Any]]):
 
     Args:
         dataset: A name from `list_datasets()`, a folder of category files, or a spec.
-        image_size: Side of the square images in pixels.
+        image_size: Side of the square images in pixels, or a `View`: crops, zoom, turns.
         num_samples: Length of the view, and of an epoch.
         seed: Seed of everything random, in [0, 2**64).
         split: "train", or "val" for samples that never occur in training.
@@ -217,7 +217,7 @@ class FormulaDataset(Dataset[tuple[Any, Any]]):
         self,
         dataset: DatasetLike,
         *,
-        image_size: int,
+        image_size: int | View,
         num_samples: int,
         seed: int = 0,
         split: Split = "train",
@@ -227,7 +227,7 @@ class FormulaDataset(Dataset[tuple[Any, Any]]):
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
         self.renderer = Renderer(
-            get_dataset(dataset), View(image_size), seed=seed, split=split, channels=channels
+            get_dataset(dataset), View.of(image_size), seed=seed, split=split, channels=channels
         )
         self.num_samples = num_samples
         self.transform = transform
@@ -247,6 +247,11 @@ class FormulaDataset(Dataset[tuple[Any, Any]]):
             raise ValueError(f"epoch must not be negative, got {epoch}")
         self._epoch.fill_(epoch)
 
+    @property
+    def epoch(self) -> int:
+        """The epoch whose samples the items are."""
+        return int(self._epoch)
+
     def __getitem__(self, item: int) -> tuple[Any, Any]:
         return self.__getitems__([item])[0]
 
@@ -256,7 +261,7 @@ class FormulaDataset(Dataset[tuple[Any, Any]]):
         for item in local:
             if not 0 <= item < self.num_samples:
                 raise IndexError(f"item {item} is not in a view of {self.num_samples} samples")
-        indices = np.array(local, np.uint64) + np.uint64(int(self._epoch) * self.num_samples)
+        indices = np.array(local, np.uint64) + np.uint64(self.epoch * self.num_samples)
         images, target = self.renderer.draw(self.renderer.instance(indices))
         targets = target.tolist() if target.ndim == 1 else list(target)
         return list(zip(map(self._transformed, images), targets, strict=True))

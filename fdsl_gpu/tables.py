@@ -1,4 +1,4 @@
-"""Tables of IFS categories on disk: safetensors with metadata, and folders of published category files (CSV)."""
+"""Tables of IFS categories on disk: safetensors, and folders of published category files (CSV)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from fdsl_gpu.files import replacing
 from fdsl_gpu.formulas.fractaldb import weight_rows
-from fdsl_gpu.formulas.ifs import MAX_MAPS, IfsTable
+from fdsl_gpu.formulas.ifs_table import MAX_MAPS, IfsTable
 from fdsl_gpu.frames import cached_boxes
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "load_ifs_table",
     "load_shipped_table",
     "padded",
+    "read_category",
     "save_category",
     "save_ifs_table",
 ]
@@ -58,8 +59,9 @@ def load_ifs_table(path: Path) -> IfsTable:
     """A table of categories, as `save_ifs_table` and `fdsl-gpu search` write it.
 
     Args:
-        path: A safetensors file with maps [K, M, 6] and probs [K, M], and optionally weights [R, 6] and boxes
-            [K, R, 4], all float64. Weights default to the published rows; boxes are computed where they are missing.
+        path: A safetensors file with maps [K, M, 6] and probs [K, M], and optionally weights [R, 6]
+            and boxes [K, R, 4], all float64. Weights default to the published rows; boxes are
+            computed where they are missing.
 
     Raises:
         ValueError: The file is not such a table, or its values cannot be used.
@@ -124,17 +126,18 @@ def load_ifs_folder(path: Path) -> IfsTable:
     Their frames are computed on first use and cached on disk.
 
     Args:
-        path: A folder of CSV files, one a category, in the order of their names; a row a map with the columns
-            a, b, c, d, e, f, p and no heading.
+        path: A folder of CSV files, one a category, in the order of their names; a row a map with
+            the columns a, b, c, d, e, f, p and no heading.
 
     Raises:
-        ValueError: There is no CSV file, or one of them is unusable: another number of columns, a value that is not
-            finite, no row, more than eight, a negative probability, or probabilities that do not sum to 1.
+        ValueError: There is no CSV file, or one of them is unusable: another number of columns, a
+            value that is not finite, no row, more than eight, a negative probability, or
+            probabilities that do not sum to 1.
     """
     files = sorted(file for file in path.iterdir() if file.suffix == ".csv")
     if not files:
         raise ValueError(f"no category files in {path}: one CSV a category, columns a,b,c,d,e,f,p")
-    maps, probs = padded([_read_category(file) for file in files])
+    maps, probs = padded([read_category(file) for file in files])
     weights = weight_rows()
     return IfsTable(maps, probs, weights, cached_boxes(maps, probs, weights))
 
@@ -150,7 +153,7 @@ def save_category(path: Path, category: Float64) -> None:
 
 
 def padded(categories: list[Float64]) -> tuple[Float64, Float64]:
-    """Categories [M, 7] of different lengths as maps [K, M, 6], NaN beyond their own, and probs [K, M], 0 beyond."""
+    """Categories [M, 7] as maps [K, M, 6], NaN beyond their own, and probs [K, M], 0 beyond."""
     most = max(len(category) for category in categories)
     maps, probs = np.full((len(categories), most, 6), np.nan), np.zeros((len(categories), most))
     for number, category in enumerate(categories):
@@ -165,7 +168,8 @@ def check_category(category: Float64, name: str) -> None:
     """Refuse a category [M, 7] that cannot be walked.
 
     Raises:
-        ValueError: No row, more than eight, a value that is not finite, or probabilities that are none.
+        ValueError: No row, more than eight, a value that is not finite, or probabilities that are
+            none.
     """
     if not 1 <= len(category) <= MAX_MAPS:
         raise ValueError(f"{name}: a category has 1 to {MAX_MAPS} maps (rows), got {len(category)}")
@@ -182,17 +186,23 @@ def check_category(category: Float64, name: str) -> None:
         raise ValueError(f"{name}: the probabilities (column p) must sum to 1, got {probs.sum()}")
 
 
-def _read_category(path: Path) -> Float64:  # [M, 7]
-    rows = [line.split(",") for line in path.read_text("utf-8").splitlines() if line.strip()]
+def read_category(path: Path) -> Float64:  # [M, 7]
+    """Read and check one category file; see `load_ifs_folder`."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"category file {path} cannot be read: {error}") from error
+    rows = [line.split(",") for line in text.splitlines() if line.strip()]
     wrong = {len(row) for row in rows} - {7}
     if wrong:
         raise ValueError(
-            f"{path}: a category file has the 7 columns a,b,c,d,e,f,p separated by commas, got {wrong.pop()}"
+            f"{path}: a category file has the 7 columns a,b,c,d,e,f,p separated by commas, "
+            f"got {wrong.pop()}"
         )
     try:
         category = np.array(rows, np.float64).reshape(-1, 7)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: every value must be a number: {error}") from error
     check_category(category, str(path))
     return category
 

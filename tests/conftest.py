@@ -14,7 +14,8 @@ if importlib.util.find_spec("fdsl_gpu.kernels") is None:
 
 import torch  # noqa: E402
 
-from fdsl_gpu.formulas.ifs import IfsFormula, IfsTable  # noqa: E402
+from fdsl_gpu.formulas.ifs import IfsFormula  # noqa: E402
+from fdsl_gpu.formulas.ifs_table import IfsTable  # noqa: E402
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 

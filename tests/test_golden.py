@@ -15,7 +15,14 @@ INDICES = [0, 1, 2, 3, 1000, 2**33 + 1, 2**62 - 1]
 
 # (data set, version) -> first 16 digits of the SHA-256 of images and targets, both splits
 GOLDEN = {
+    ("1p-frac", 1): "88a38caa36732dce",
+    ("1p-frac-0.01", 1): "54c2988473c595cf",
+    ("1p-frac-0.05", 1): "2f611bf2722d0cf7",
+    ("1p-frac-0.2", 1): "a6143487445edf57",
     ("fractaldb-1k", 1): "c16c6324f1fd3628",
+    ("fractaldb-1k-color", 1): "01d776d385789f57",
+    ("ofdb-1k", 1): "0924994343d2d4ad",
+    ("ofdb-1k-paper", 1): "b4b332164f425151",
 }
 
 

@@ -6,15 +6,8 @@ from conftest import contracting_table
 from painter import paint
 
 from fdsl_gpu.formulas.base import View
-from fdsl_gpu.formulas.ifs import (
-    IfsFormula,
-    pad_size,
-    palette,
-    splat,
-    thresholds,
-    to_pixel_space,
-    walk,
-)
+from fdsl_gpu.formulas.ifs import IfsFormula, palette, splat, walk
+from fdsl_gpu.formulas.ifs_table import pad_size, thresholds, to_pixel_space
 
 INDICES = np.array([0, 1, 2, 2**33 + 5, 2**62 - 1, 2**63 + 4, 77], np.uint64)
 

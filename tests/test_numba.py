@@ -8,7 +8,8 @@ import torch
 
 from fdsl_gpu.backends.numba.ifs import draw
 from fdsl_gpu.formulas.base import View
-from fdsl_gpu.formulas.ifs import IfsFormula, IfsInstance, IfsTable
+from fdsl_gpu.formulas.ifs import IfsFormula, IfsInstance
+from fdsl_gpu.formulas.ifs_table import IfsTable
 
 
 def table() -> IfsTable:

@@ -5,26 +5,16 @@ A formula may also bring faster drawings of the same pixels; `fdsl_gpu.backends`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdsl_gpu.formulas.view import View
+
 __all__ = ["Formula", "Instance", "Target", "View"]
 
 Target = Literal["class", "multi_hot", "mask"]
-
-
-@dataclass(frozen=True)
-class View:
-    """What of a formula's canvas becomes the image, and at which size.
-
-    Args:
-        image_size: Side of the square image in pixels.
-    """
-
-    image_size: int
 
 
 class Instance(Protocol):

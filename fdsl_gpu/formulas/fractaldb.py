@@ -1,10 +1,11 @@
-"""FractalDB exactly as its authors' programs compute it: category search, walk, frame and drawing, all in float64.
+"""FractalDB as its authors' programs compute it: search, walk, frame and drawing, in float64.
 
-This is what was published, not how samples are streamed (that is `fdsl_gpu.formulas.ifs`): the category files, the
-frames and the replay come from here, and every bit of them is held to the published results.
+This is what was published, not how samples are streamed (that is `fdsl_gpu.formulas.ifs`): the
+category files, the frames and the replay come from here, and every bit of them is held to the
+published results.
 
-Source: Kataoka et al., Pre-training without Natural Images, IJCV 2022, section 3; the published programs
-(FractalDB-Pretrained-ResNet-PyTorch: param_search, fractal_renderer) where the paper is silent.
+Source: Kataoka et al., Pre-training without Natural Images, IJCV 2022, section 3; the published
+programs (FractalDB-Pretrained-ResNet-PyTorch: param_search, fractal_renderer) where it is silent.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = [
     "coverage",
     "drop_nan",
     "frame",
+    "probabilities",
     "to_pixels",
     "walk",
     "walk_uniforms",
@@ -43,7 +45,7 @@ NAN_MARGIN: Final = 100
 
 
 def weight_rows(step: float = 0.4) -> Float64:
-    """The weight rows that make a category's 25 instances: one coefficient at a time, in all of its maps.
+    """Factors that make the 25 instances of a category: each changes one coefficient of all maps.
 
     Args:
         step: w of the factors 1 - 2w, 1 - w, 1 + w, 1 + 2w.
@@ -52,16 +54,17 @@ def weight_rows(step: float = 0.4) -> Float64:
         float64 [25, 6], in the order of the published files: a's factors first; row 2 is all ones.
 
     Example:
-        >>> weight_rows()[[0, 2, 24]].tolist()
-        [[0.2, 1.0, 1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.8]]
+        >>> rows = weight_rows()
+        >>> rows[:5, 0].tolist(), rows[5:9, 1].tolist()
+        ([0.2, 0.6, 1.0, 1.4, 1.8], [0.2, 0.6, 1.4, 1.8])
     """
     # the published factors are decimals in a file: 0.2, where 1 - 2 * 0.4 is 0.19999999999999996
-    low2, low1, high1, high2 = (round(1 + times * step, 10) for times in (-2, -1, 1, 2))
+    factors = [round(1 + times * step, 10) for times in (-2, -1, 1, 2)]
+    changes = [(column, factor) for column in range(6) for factor in factors]
+    changes.insert(2, (0, 1.0))
     rows = np.ones((25, 6))
-    for column in range(6):
-        lows = [0, 1] if column == 0 else [4 * column + 1, 4 * column + 2]
-        rows[lows, column] = low2, low1
-        rows[[4 * column + 3, 4 * column + 4], column] = high1, high2
+    for row, (column, factor) in zip(rows, changes, strict=True):
+        row[column] = factor
     return rows
 
 
@@ -73,7 +76,7 @@ def candidate(
     """The next candidate of a search: its maps, and probabilities in proportion to |ad - bc|.
 
     Args:
-        random: NumPy's legacy generator (MT19937); the search goes on with it for the candidate's walk.
+        random: NumPy's legacy generator (MT19937); the candidate's walk goes on with it.
         num_maps: Least and most maps.
         coefficients: Range of the coefficients.
 
@@ -81,9 +84,15 @@ def candidate(
         Maps (a, b, c, d, e, f), [M, 6], and probabilities, [M].
     """
     maps = random.uniform(*coefficients, (random.randint(num_maps[0], num_maps[1] + 1), 6))
+    return maps, probabilities(maps)
+
+
+def probabilities(maps: Float64) -> Float64:
+    """How often each of the maps [M, 6] is chosen, [M]: in proportion to |ad - bc|."""
     a, b, c, d = maps.T[:4]
     areas = np.abs(a * d - b * c)
-    return maps, areas / np.cumsum(areas)[-1]  # cumsum: added one by one, as published
+    shares: Float64 = areas / np.cumsum(areas)[-1]  # cumsum adds one by one, as published
+    return shares
 
 
 def walk_uniforms(num_points: int = NUM_POINTS) -> Float64:
@@ -117,9 +126,10 @@ def walk(maps: Float64, probs: Float64, uniforms: Float64) -> tuple[Float64, Flo
 
 
 def drop_nan(x: Float64, y: Float64) -> tuple[Float64, Float64]:
-    """The published NaN rule: delete every NaN and the 100 points before the first, by x and then by y.
+    """The published NaN rule: delete all NaN and the 100 points before the first, by x, then by y.
 
-    Before the hundredth point the indices turn negative and delete from the end, as NumPy counts them; so they do here.
+    Where there are no 100 points before it, the indices turn negative and delete from the end, as
+    published.
     """
     for axis in (0, 1):
         (found,) = np.nonzero(np.isnan((x, y)[axis]))
@@ -130,10 +140,10 @@ def drop_nan(x: Float64, y: Float64) -> tuple[Float64, Float64]:
 
 
 def frame(x: Float64, y: Float64) -> Float64:
-    """The box that the published rescale maps to the canvas inside its padding: x min, x max, y min, y max.
+    """The box that the published rescale spreads over the canvas: x min, x max, y min, y max.
 
-    The minimum is subtracted only where it is negative; a positive one (the start is deleted) leaves points shifted,
-    which is the same as a box from 0. NaN without points.
+    The rescale subtracts a minimum only where it is negative. Where it is positive (the start was
+    deleted), the box of the same effect begins at 0. Without points it is NaN.
     """
     if not len(x):
         return np.full(4, np.nan)
@@ -146,7 +156,7 @@ def frame(x: Float64, y: Float64) -> Float64:
 
 
 def to_pixels(values: Float64, low: float, high: float, size: int) -> NDArray[np.int64]:
-    """Column or row of each coordinate: truncated, and 0 for a NaN (an infinite point or a frame without extent).
+    """Column or row of each coordinate: truncated; 0 where it is NaN, in a frame without extent.
 
     Args:
         values: Coordinates, [T].
@@ -161,7 +171,7 @@ def to_pixels(values: Float64, low: float, high: float, size: int) -> NDArray[np
 
 
 def canvas(x: Float64, y: Float64, size: int) -> Bool:  # [S, S]
-    """Pixels that the walk hits, before the published top-bottom flip: NaN rule, rescale, one pixel a point."""
+    """Pixels that a walk hits, before the published top-bottom flip."""
     x, y = drop_nan(x, y)
     x_min, x_max, y_min, y_max = frame(x, y)
     columns, rows = to_pixels(x, x_min, x_max, size), to_pixels(y, y_min, y_max, size)

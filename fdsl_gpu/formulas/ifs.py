@@ -13,59 +13,38 @@ renderer (FractalDB-Pretrained-ResNet-PyTorch, ifs_function.py) where the paper 
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdsl_gpu.formulas.base import Target, View
-from fdsl_gpu.formulas.labels import balanced_labels
-from fdsl_gpu.rng import Purpose, below, mix, philox
+from fdsl_gpu.formulas.ifs_table import IfsTable, to_pixel_space
+from fdsl_gpu.formulas.labels import balanced_labels, image_numbers
+from fdsl_gpu.rng import WALK_INDEX, Purpose, below, mix, philox
 
-__all__ = ["MAX_MAPS", "IfsFormula", "IfsInstance", "IfsTable", "pad_size", "palette", "thresholds"]
+__all__ = ["IfsFormula", "IfsInstance", "palette"]
 
 Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+UInt32 = NDArray[np.uint32]
+UInt64 = NDArray[np.uint64]
 Drawing = Literal["patch_gray", "patch_color", "point_gray", "point_color"]
 Mask = Literal["per_point", "per_image", "full"]
+Instances = Literal["fresh", "published"]
+Turns = Literal["flips", "rotations"]
 
-MAX_MAPS: Final = 8
-"""Maps a system may have; fewer are padded by repeating the last."""
+_CHOICES: Final = {"drawing": Drawing, "mask": Mask, "instances": Instances, "turns": Turns}
 MAX_POINTS: Final = 2**27
 """Points an image may have: an order and its patch cell share one int32."""
 GRAY: Final = 127
 """Value of a lit pixel, as published."""
 NUM_HUES: Final = 128
 """Colours that the published renderer cycles through, one a point."""
-
-
-def pad_size(image_size: int) -> int:
-    """Empty pixels on every side: the published 6 from 362 px up, in proportion below.
-
-    Example:
-        >>> pad_size(362), pad_size(224), pad_size(32)
-        (6, 4, 1)
-    """
-    return 6 if image_size >= 362 else round(6 * image_size / 362)
-
-
-def thresholds(probs: Float64) -> NDArray[np.uint32]:
-    """Where a uniform 32-bit word passes on to the next map: floor(cumulative probability * 2**32).
-
-    Args:
-        probs: Probabilities [..., M] of the maps of a system, 0 beyond its own; normalised here.
-
-    Returns:
-        uint32 [..., M - 1]: map k is chosen where k of them are at most the word.
-
-    Example:
-        >>> thresholds(np.array([0.25, 0.75, 0.0]))
-        array([1073741824, 4294967295], dtype=uint32)
-    """
-    cumulative = np.cumsum(probs / probs.sum(-1, keepdims=True), -1)[..., :-1]
-    return np.minimum(np.floor(cumulative * 2.0**32), 2.0**32 - 1).astype(np.uint32)
+# Orientation codes (see IfsInstance) of the turns. The published renderer flips every canvas
+# top-bottom first; a rotation counts quarter turns against the clock after that.
+ORIENTATIONS: Final = {"flips": (1, 0, 3, 2), "rotations": (1, 7, 2, 4)}
 
 
 def palette() -> NDArray[np.uint8]:
@@ -75,52 +54,16 @@ def palette() -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True, eq=False)
-class IfsTable:
-    """The categories of a data set.
-
-    Args:
-        maps: [K, M, 6] coefficients (a, b, c, d, e, f) of x' = ax + by + e, y' = cx + dy + f; NaN
-            beyond a category's own maps.
-        probs: [K, M] probabilities of the maps; 0 beyond.
-        weights: [R, 6] factors that make the instances of a category: each multiplies one
-            coefficient of all maps.
-        boxes: [K, R, 4] frame of each (category, weight row): x min, x max, y min, y max.
-    """
-
-    maps: Float64
-    probs: Float64
-    weights: Float64
-    boxes: Float64
-
-    @cached_property
-    def num_maps(self) -> NDArray[np.int32]:  # [K]
-        """Maps of each category."""
-        return np.isfinite(self.maps[:, :, 0]).sum(1).astype(np.int32)
-
-    @cached_property
-    def padded_maps(self) -> Float64:  # [K, 8, 6]
-        """The maps of each category, the last one repeated up to eight."""
-        rows = np.minimum(np.arange(MAX_MAPS), self.num_maps[:, None] - 1)
-        return np.take_along_axis(self.maps, rows[:, :, None], 1)
-
-    @cached_property
-    def thresholds(self) -> NDArray[np.uint32]:  # [K, 7]
-        """The thresholds of each category; 2**32 - 1 beyond its own maps."""
-        padded = np.zeros((len(self.probs), MAX_MAPS))
-        padded[:, : self.probs.shape[1]] = self.probs
-        inside = np.arange(MAX_MAPS - 1) < self.num_maps[:, None] - 1
-        return np.where(inside, thresholds(padded), np.uint32(2**32 - 1))
-
-
-@dataclass(frozen=True, eq=False)
 class IfsInstance:
     """N samples of a 2D IFS, ready to be drawn; maps act on (column, row) of the canvas."""
 
     index: NDArray[np.uint64]  # [N]
     label: NDArray[np.int64]  # [N]
     weight_row: NDArray[np.int64]  # [N]
-    # [N] 0 none, 1 top-bottom, 2 left-right, 3 both; after the published renderer's own flip
-    flip: NDArray[np.int64]
+    # [N] after the published renderer's own flip: 0 none, 1 top-bottom, 2 left-right, 3 both; or
+    # quarter turns against the clock
+    turn: NDArray[np.int64]
+    turns: Turns
     num_maps: NDArray[np.int32]  # [N]
     maps: Float32  # [N, 8, 6] a, b, c, d, e, f; the last map repeated
     thresholds: NDArray[np.uint32]  # [N, 7]
@@ -138,10 +81,14 @@ class IfsInstance:
     burn_in: int
     drawing: Drawing
     mask: Mask
+    # what the view drew at random, for describe()
+    view: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def describe(self) -> dict[str, NDArray[Any]]:
-        """Label, weight row and flip of each sample."""
-        return {"label": self.label, "weight_row": self.weight_row, "flip": self.flip}
+        """Label, weight row, flip or rotation, and what the view drew at random."""
+        turn = {"flips": "flip", "rotations": "rotation"}[self.turns]
+        own = {"label": self.label, "weight_row": self.weight_row, turn: self.turn}
+        return {**own, **self.view}
 
 
 @dataclass(frozen=True)
@@ -159,6 +106,17 @@ class IfsFormula:
         burn_in: Steps of each walk before its points count; even, since one Philox call serves two
             steps.
         num_categories: Draw only the first so many categories of the table; None for all.
+        instances: "fresh": weight row, turn, walk and patches are drawn anew for every sample.
+            "published": the published images and no others, each exactly once in an epoch of
+            K x weight rows x turns x patch draws; one walk for each (category, weight row). The
+            validation split then shows the same geometries in another order.
+        turns: What the four images of a drawing are: the published "flips", or "rotations" by
+            quarter turns, as the paper words it.
+        num_turns: How many of the four, 1, 2 or 4.
+        num_patches: Patch draws of each (category, weight row) among the published instances.
+        min_coverage: Leave out weight rows whose published walk covers less than this share of the
+            canvas; some 5 % of FractalDB-1k is nearly blank. A category without such a row keeps
+            its best one. Fresh instances only.
 
     Raises:
         ValueError: A setting is out of range.
@@ -171,12 +129,19 @@ class IfsFormula:
     num_walks: int = 1024
     burn_in: int = 16
     num_categories: int | None = None
+    instances: Instances = "fresh"
+    turns: Turns = "flips"
+    num_turns: int = 4
+    num_patches: int = 10
+    min_coverage: float = 0.0
 
     target: ClassVar[Target] = "class"
     module: ClassVar[str] = "ifs"
+    draws_views: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name, choices in (("drawing", get_args(Drawing)), ("mask", get_args(Mask))):
+        for name, options in _CHOICES.items():
+            choices = get_args(options)
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
         if not 1 <= self.num_points <= MAX_POINTS:
@@ -191,6 +156,17 @@ class IfsFormula:
         if self.num_categories is not None and not 1 <= self.num_categories <= total:
             raise ValueError(
                 f"num_categories must be in [1, {total}] or left out, got {self.num_categories}"
+            )
+        if self.num_turns not in (1, 2, 4):
+            raise ValueError(f"num_turns must be 1, 2 or 4, got {self.num_turns}")
+        if not 1 <= self.num_patches <= 2**16:
+            raise ValueError(f"num_patches must be in [1, 65536], got {self.num_patches}")
+        if not 0 <= self.min_coverage < 1:
+            raise ValueError(f"min_coverage must be in [0, 1), got {self.min_coverage}")
+        if self.min_coverage and self.instances == "published":
+            raise ValueError(
+                "min_coverage leaves out published instances: use instances='fresh' with it, or "
+                "min_coverage=0"
             )
 
     @property
@@ -209,42 +185,69 @@ class IfsFormula:
         return 3 if self.drawing.endswith("color") else 1
 
     def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> IfsInstance:
-        """Label, weight row, flip, maps in pixel space and keys of each sample."""
-        table, size = self.table, view.image_size
+        """Label, weight row, turn, maps in pixel space and keys of each sample."""
+        table = self.table
         label = balanced_labels(indices, seed, self.num_classes)
-        words = philox(seed, indices, 0, np.array([[Purpose.INSTANCE], [Purpose.PATCH]]))
-        chosen, patch = words[:, 0], words[:, 1]
-        weight_row = below(chosen[0], len(table.weights))
-        flip = below(chosen[1], 4)
+        if self.instances == "published":
+            weight_row, turn, walk_index, patch_words = self._published(indices, label, seed)
+        else:
+            words = philox(seed, indices, 0, np.array([[Purpose.INSTANCE], [Purpose.PATCH]]))
+            weight_row = self._weight_row(words[0, 0], label)
+            turn = below(words[1, 0], self.num_turns)
+            walk_index, patch_words = indices, words[:, 1]
+        placed = view.place(indices, seed, np.array(ORIENTATIONS[self.turns], np.int32)[turn])
         maps, start = to_pixel_space(
             table.padded_maps[label] * table.weights[weight_row][:, None],
             table.boxes[label, weight_row],
-            size,
+            view.canvas,
+            placed.affine,
         )
         return IfsInstance(
             index=indices,
             label=label,
             weight_row=weight_row,
-            flip=flip,
+            turn=turn,
+            turns=self.turns,
             num_maps=table.num_maps[label],
             maps=maps,
             thresholds=table.thresholds[label],
             start=start,
-            walk_index=indices,
-            patch_key=np.ascontiguousarray(patch[:2].T),
-            # the published renderer flips every canvas top-bottom, and the instance's flip comes
-            # after it
-            orientation=(flip ^ 1).astype(np.int32),
-            corner=np.zeros((len(indices), 2), np.int32),
+            walk_index=walk_index,
+            patch_key=np.ascontiguousarray(patch_words[:2].T),
+            orientation=placed.orientation,
+            corner=placed.corner,
             seed=seed,
-            canvas_size=size,
-            image_size=size,
+            canvas_size=placed.canvas_size,
+            image_size=view.image_size,
             num_walks=self.num_walks,
             num_steps=self.num_steps,
             burn_in=self.burn_in,
             drawing=self.drawing,
             mask=self.mask,
+            view=placed.described,
         )
+
+    def _weight_row(self, words: UInt32, label: Int64) -> Int64:
+        """A fresh weight row for each sample, among those that cover enough."""
+        if not self.min_coverage:
+            return below(words, len(self.table.weights))
+        rows, counts = self.table.covering_rows(self.min_coverage)
+        return rows[label, below(words, counts[label])]
+
+    def _published(
+        self, indices: UInt64, label: Int64, seed: int
+    ) -> tuple[Int64, Int64, UInt64, UInt32]:
+        """Weight row, turn, walk index and patch words [4, N] of the published images."""
+        num_rows = len(self.table.weights)
+        images = num_rows * self.num_patches * self.num_turns
+        number = image_numbers(indices, label, seed, self.num_classes, images)
+        drawing, turn = np.divmod(number, self.num_turns)
+        weight_row, patch = np.divmod(drawing, self.num_patches)
+        geometry = label * num_rows + weight_row
+        walk_index = np.uint64(WALK_INDEX) + geometry.astype(np.uint64)
+        # the turns of a drawing share its patches, as the published renderer saves them
+        redrawn = np.uint64(WALK_INDEX) + (geometry * self.num_patches + patch).astype(np.uint64)
+        return weight_row, turn, walk_index, philox(seed, redrawn, 0, Purpose.PATCH)
 
     def draw_numpy(self, instance: IfsInstance, images: NDArray[np.uint8]) -> None:
         """Walk, splat, resolve and shade one sample after another into images [N, C, H, W]."""
@@ -252,37 +255,6 @@ class IfsFormula:
             x, y = walk(instance, sample)
             order = splat(x, y, instance.canvas_size)
             image[:] = place(shade(order, instance, sample), instance, sample)
-
-
-def to_pixel_space(
-    maps: Float64,  # [N, M, 6]
-    boxes: Float64,  # [N, 4]
-    size: int,
-) -> tuple[Float32, Float32]:
-    """Conjugate maps so that they act on pixels; float64, then rounded once.
-
-    With X = sx x + tx and Y = sy y + ty, the map x' = ax + by + e becomes X' = aX + (b sx/sy)Y +
-    (sx e + tx - a tx - (b sx/sy) ty), and alike for Y. Frames without extent give NaN or infinite
-    maps, whose points are all dropped.
-
-    Returns:
-        Maps [N, M, 6] and the images of (0, 0), [N, 2], both float32 and without negative zeros.
-    """
-    pad = pad_size(size)
-    with np.errstate(all="ignore"):
-        scale_x = (size - 2 * pad) / (boxes[:, 1:2] - boxes[:, 0:1])  # [N, 1]
-        scale_y = (size - 2 * pad) / (boxes[:, 3:4] - boxes[:, 2:3])
-        shift_x = pad - boxes[:, 0:1] * scale_x
-        shift_y = pad - boxes[:, 2:3] * scale_y
-        a, b, c, d, e, f = np.moveaxis(maps, 2, 0)
-        b = b * scale_x / scale_y
-        c = c * scale_y / scale_x
-        e = scale_x * e + shift_x - a * shift_x - b * shift_y
-        f = scale_y * f + shift_y - c * shift_x - d * shift_y
-        pixel_maps = np.stack([a, b, c, d, e, f], 2).astype(np.float32)
-        start = np.concatenate([shift_x, shift_y], 1).astype(np.float32)
-    # -0.0 + 0.0 is 0.0: a backend may then compare the bits of floats as unsigned integers
-    return pixel_maps + np.float32(0), start + np.float32(0)
 
 
 def walk_words(instance: IfsInstance, sample: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:

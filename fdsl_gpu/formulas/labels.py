@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fdsl_gpu.rng import VALIDATION_INDEX, Purpose, philox
 
-__all__ = ["balanced_labels"]
+__all__ = ["balanced_labels", "image_numbers"]
 
 # which two of a block's four key words each round hashes with: an even number of rounds, so that
 # halves of unequal width end up in place
@@ -25,9 +25,6 @@ def balanced_labels(
 ) -> NDArray[np.int64]:  # [N]
     """The label of each sample.
 
-    A Feistel network permutes the smallest power of two that holds [0, K); a value outside is sent
-    through again until it is inside (cycle walking), which leaves a bijection of [0, K).
-
     Args:
         indices: Sample indices; those of the validation split start at 2**63 and have blocks of
             their own.
@@ -37,25 +34,63 @@ def balanced_labels(
     Returns:
         Labels in [0, K).
 
-    Source:
-        Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002, sections 2 and 3.
-
     Example:
         >>> sorted(balanced_labels(np.arange(5, 10, dtype=np.uint64), 0, 5).tolist())
         [0, 1, 2, 3, 4]
     """
-    size = np.uint64(num_classes)
     split = indices & np.uint64(VALIDATION_INDEX)
-    block, position = np.divmod(indices - split, size)
-    # a batch touches few blocks, and a block has one order
-    blocks, which = np.unique(block | split, return_inverse=True)
-    keys = philox(seed, blocks, 0, Purpose.LABEL_ORDER)[:, which]  # [4, N]
-    bits = max(int(num_classes - 1).bit_length(), 2)
-    values = _feistel(position.astype(np.uint32), keys, bits)
-    outside = np.flatnonzero(values >= num_classes)
+    block, position = np.divmod(indices - split, np.uint64(num_classes))
+    return _permuted(position, block | split, seed, Purpose.LABEL_ORDER, num_classes)
+
+
+def image_numbers(
+    indices: NDArray[np.uint64],  # [N]
+    labels: NDArray[np.int64],  # [N]
+    seed: int,
+    num_classes: int,
+    num_images: int,
+) -> NDArray[np.int64]:  # [N]
+    """Which of a category's images each sample is, where a category has finitely many.
+
+    Every num_classes * num_images consecutive indices hold each image of each category once.
+
+    Args:
+        indices: Sample indices.
+        labels: Their labels, from `balanced_labels`.
+        seed: Seed of everything random.
+        num_classes: K.
+        num_images: Images of a category.
+
+    Returns:
+        Numbers in [0, num_images).
+    """
+    split = indices & np.uint64(VALIDATION_INDEX)
+    block = (indices - split) // np.uint64(num_classes)
+    epoch, position = np.divmod(block, np.uint64(num_images))
+    order = (epoch * np.uint64(num_classes) + labels.astype(np.uint64)) | split
+    return _permuted(position, order, seed, Purpose.IMAGE_ORDER, num_images)
+
+
+def _permuted(
+    positions: NDArray[np.uint64], orders: NDArray[np.uint64], seed: int, purpose: int, size: int
+) -> NDArray[np.int64]:
+    """What stands at each position, in [0, size), of the keyed order with this number.
+
+    A Feistel network permutes the smallest power of two that holds [0, size); a value outside is
+    sent through again until it is inside (cycle walking), which leaves a bijection of [0, size).
+
+    Source:
+        Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002, sections 2 and 3.
+    """
+    # a batch touches few orders
+    numbers, which = np.unique(orders, return_inverse=True)
+    keys = philox(seed, numbers, 0, purpose)[:, which]  # [4, N]
+    bits = max(int(size - 1).bit_length(), 2)
+    values = _feistel(positions.astype(np.uint32), keys, bits)
+    outside = np.flatnonzero(values >= size)
     while outside.size:
         values[outside] = _feistel(values[outside], keys[:, outside], bits)
-        outside = outside[values[outside] >= num_classes]
+        outside = outside[values[outside] >= size]
     return values.astype(np.int64)
 
 
