@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fdsl_gpu.formulas.base import Formula, Target
 from fdsl_gpu.formulas.ifs import IfsFormula
 from fdsl_gpu.formulas.ifs_table import IfsTable
-from fdsl_gpu.tables import load_ifs_folder, load_shipped_table
+from fdsl_gpu.tables import load_ifs_folder, load_ifs_table, load_shipped_table
 
 __all__ = ["DatasetSpec", "did_you_mean", "get_dataset", "list_datasets"]
 
@@ -146,14 +146,15 @@ def list_datasets() -> list[str]:
 
 
 def get_dataset(name_or_path: str | os.PathLike[str] | DatasetSpec) -> DatasetSpec:
-    """The data set of this name, or the one in this folder of category files.
+    """The data set of this name, or the one in this folder or table.
 
     Args:
         name_or_path: A name from `list_datasets`, a folder of published category files (one CSV a
-            category with the columns a, b, c, d, e, f, p), or a spec, which is returned as it is.
+            category with the columns a, b, c, d, e, f, p), a table that `fdsl-gpu search` wrote
+            (.safetensors), or a spec, which is returned as it is.
 
     Raises:
-        ValueError: The name is unknown, or a category file is unusable.
+        ValueError: The name is unknown, or a category file or table is unusable.
 
     Example:
         >>> get_dataset("fractaldb-1k").num_classes
@@ -165,11 +166,14 @@ def get_dataset(name_or_path: str | os.PathLike[str] | DatasetSpec) -> DatasetSp
     if name in _DATASETS:
         version, make = _DATASETS[name]
         return DatasetSpec(name, version, make())
-    if Path(name).is_dir():
-        return DatasetSpec(name, 1, IfsFormula(load_ifs_folder(Path(name))))
+    path = Path(name)
+    if path.is_dir():
+        return DatasetSpec(name, 1, IfsFormula(load_ifs_folder(path)))
+    if path.is_file():
+        return DatasetSpec(name, 1, IfsFormula(load_ifs_table(path)))
     raise ValueError(
         f"unknown data set {name!r}; {did_you_mean(name, _DATASETS)}"
-        "fdsl_gpu.list_datasets() has all names, and a folder of category files works too"
+        "fdsl_gpu.list_datasets() has all names; a folder of category files or a table works too"
     )
 
 

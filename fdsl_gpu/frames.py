@@ -1,9 +1,8 @@
-"""The frame of every (category, weight row): the box of its published walk, computed once and
-cached on disk.
+"""Frames of all (category, weight row): boxes of the published walks, computed once and cached.
 
-Frames decide where the points of a streamed image fall, so they belong to the data set;
-`fractaldb-1k` ships with them. For other categories they are computed on all cores and kept under
-$FDSL_GPU_CACHE, or else fdsl_gpu in $XDG_CACHE_HOME or ~/.cache.
+They decide where the points of a streamed image fall, so they belong to the data set; fractaldb-1k
+ships with them. For other categories they are computed on all cores and kept in $FDSL_GPU_CACHE, or
+else in the folder fdsl_gpu of $XDG_CACHE_HOME or ~/.cache.
 """
 
 from __future__ import annotations

@@ -1,41 +1,50 @@
-"""Compiled FractalDB, as published: the walk, the frames of a category's weight rows, the verdict on a candidate.
+"""FractalDB as published, compiled: walks, frames of a category, verdicts of the search.
 
-Definition: fdsl_gpu.formulas.fractaldb, float64, the same operations in the same order, so the same bits. Every
-function releases the GIL: threads share out categories and candidates.
+Definition: `fdsl_gpu.formulas.fractaldb`; float64 and the same operations in the same order, so the
+same bits. All of it releases the GIL: threads share out categories and candidates.
 
-A walk's chain of two multiplications and two additions cannot be shortened, so the work around it is taken out: the
-maps of all steps are chosen first, in a loop without a branch, and the frames of a category are walked side by side,
-one vector lane a weight row. A NaN never goes away again, so a walk's kept points are its first ones.
+* A walk is a chain of a multiplication and two additions a step, which nothing shortens, so the
+  work around the chain is taken out of it: many steps choose their maps first, without a branch.
+* The walks of a category's weight rows choose the same maps: they run side by side, one vector lane
+  a row.
+* A NaN never goes away again, so what the NaN rule keeps are the first points of a walk.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+import threading
+from typing import Final
 
+import numba
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
 
+from fdsl_gpu.backends.numba.mt19937 import doubles
 from fdsl_gpu.formulas import fractaldb
 from fdsl_gpu.formulas.fractaldb import NAN_MARGIN, PAD, Float64
+from fdsl_gpu.formulas.ifs_table import MAX_MAPS
 
-__all__ = ["advance", "boxes", "fills", "uniforms", "walk"]
+__all__ = ["boxes", "fills", "walk"]
 
-JIT: Final[dict[str, Any]] = {"nogil": True, "cache": True, "error_model": "numpy"}
+compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+
 LANES: Final = 32
-"""Weight rows walked side by side: four vectors of eight float64, enough to hide the latency of the chain."""
-WORDS: Final = 624
-"""Words of MT19937's state."""
+"""Weight rows walked side by side: enough vectors of float64 to hide the latency of the chain."""
+BLOCK: Final = 4096
+"""Steps made at once: their uniforms and choices stay in the cache."""
+
+_local: Final = threading.local()
 
 
 def walk(maps: Float64, probs: Float64, uniforms: Float64) -> tuple[Float64, Float64]:
     """`fractaldb.walk`: x and y, [T]."""
-    x, y = np.empty_like(uniforms), np.empty_like(uniforms)
-    _walk(np.ascontiguousarray(maps), _choose(np.cumsum(probs), uniforms), x, y)
+    x, y = np.empty((2, len(uniforms)))
+    _walk(np.ascontiguousarray(maps), _choices(probs, uniforms), x, y)
     return x, y
 
 
 def boxes(maps: Float64, probs: Float64, weights: Float64, uniforms: Float64) -> Float64:
-    """The frames of one category's walks with each weight row.
+    """`fractaldb.frame` of a category's walk with each weight row, after `fractaldb.drop_nan`.
 
     Args:
         maps: [M, 6].
@@ -44,18 +53,17 @@ def boxes(maps: Float64, probs: Float64, weights: Float64, uniforms: Float64) ->
         uniforms: Of the walk, [T].
 
     Returns:
-        x min, x max, y min, y max of `fractaldb.frame` after `fractaldb.drop_nan`, [R, 4].
+        x min, x max, y min, y max: [R, 4].
     """
-    chosen = _choose(np.cumsum(probs), uniforms)
+    chosen = _choices(probs, uniforms)
     weighted = maps * weights[:, None]  # [R, M, 6]
     result = np.empty((len(weights), 4))
-    x, y = np.empty((2, len(uniforms)))
     for first in range(0, len(weights), LANES):
         rows = np.minimum(np.arange(first, first + LANES), len(weights) - 1)
-        lanes = np.ascontiguousarray(weighted[rows].transpose(1, 2, 0))
-        found = _lane_boxes(lanes, chosen)
-        result[first : first + LANES] = found[: len(weights) - first]
-    for row in np.flatnonzero(np.isnan(result[:, 0])):
+        lanes = weighted[rows].transpose(1, 2, 0).reshape(-1)  # [M * 6 * LANES]
+        result[first : first + LANES] = _lane_boxes(lanes, chosen).T[: len(weights) - first]
+    for row in np.flatnonzero(np.isnan(result).any(1)):
+        x, y = np.empty((2, len(uniforms)))
         _walk(weighted[row], chosen, x, y)
         result[row] = fractaldb.frame(*_drop_nan(x, y))
     return result
@@ -64,171 +72,181 @@ def boxes(maps: Float64, probs: Float64, weights: Float64, uniforms: Float64) ->
 def fills(
     maps: Float64,  # [M, 6]
     probs: Float64,  # [M]
-    uniforms: Float64,  # [T]
+    key: NDArray[np.uint32],  # [624]
+    position: int,
+    *,
+    num_points: int,
     size: int,
     needed: int,
 ) -> bool:
-    """Whether the walk hits at least `needed` pixels of `fractaldb.canvas`."""
-    x, y = np.empty((2, len(uniforms)))
-    _walk(maps, _choose(np.cumsum(probs), uniforms), x, y)
-    x, y = _drop_nan(x, y)
-    if len(x) < needed:
-        return False
-    return bool(
-        _hits(x, y, fractaldb.frame(x, y), np.zeros(size * size, np.uint8), needed) >= needed
-    )
+    """Whether a candidate's walk hits at least `needed` pixels of `fractaldb.canvas`.
+
+    Args:
+        maps: Of the candidate.
+        probs: Of its maps.
+        key: State of the generator that the walk's uniforms come from; it is moved on.
+        position: The generator's position in it.
+        num_points: Points of the walk.
+        size: Side of the canvas.
+        needed: Least number of pixels.
+    """
+    x, y, hit = _scratch(num_points, size)
+    box = _walk_stream(maps, _bounds(probs), key, position, x, y)
+    if np.isnan(x[-1]) or np.isnan(y[-1]):
+        x, y = _drop_nan(x, y)
+        if len(x) < needed:
+            return False
+        box = fractaldb.frame(x, y)
+    return bool(_num_hits(x, y, box, size, needed, hit) >= needed)
+
+
+def _scratch(num_points: int, size: int) -> tuple[Float64, Float64, NDArray[np.uint8]]:
+    """Room of this thread for a walk and its canvas: fresh pages would cost as much as the walk."""
+    if getattr(_local, "sizes", None) != (num_points, size):
+        _local.sizes = num_points, size
+        _local.arrays = (*np.empty((2, num_points)), np.empty(size * size + 1, np.uint8))
+    x, y, hit = _local.arrays
+    return x, y, hit
+
+
+def _bounds(probs: Float64) -> Float64:  # [8]
+    """Cumulative probabilities, the last repeated."""
+    return np.cumsum(np.concatenate([probs, np.zeros(MAX_MAPS - len(probs))]))
+
+
+def _choices(probs: Float64, uniforms: Float64) -> NDArray[np.uint8]:  # [T]
+    chosen = np.empty(len(uniforms), np.uint8)
+    _choose(_bounds(probs), uniforms, chosen)
+    return chosen
 
 
 def _drop_nan(x: Float64, y: Float64) -> tuple[Float64, Float64]:
-    """`fractaldb.drop_nan` of a walk, without copying where it can be helped."""
+    """`fractaldb.drop_nan` of a walk, by slicing."""
     kept = _num_kept(x, y)
     return (x[:kept], y[:kept]) if kept >= 0 else fractaldb.drop_nan(x, y)
 
 
-def uniforms(state: np.ndarray, position: int, num: int) -> Float64:
-    """The next doubles of an MT19937 state, as `np.random.RandomState.random_sample` gives them."""
-    return _uniforms(state, position, num)
+@compiled
+def _choose(bounds, uniforms, chosen):
+    """The map of each uniform: how many bounds it is above, 8 where it is above all."""
+    b0, b1, b2, b3, b4, b5, b6, b7 = bounds
+    for k in range(uniforms.size):
+        u = uniforms[k]
+        # "not above" is counted, as published: nothing is below the NaN of a system without area
+        below = int(u <= b0) + int(u <= b1) + int(u <= b2) + int(u <= b3)
+        below += int(u <= b4) + int(u <= b5) + int(u <= b6) + int(u <= b7)
+        chosen[k] = MAX_MAPS - below
 
 
-@njit(**JIT)
-def _choose(cumulative, uniforms):
-    """The map of each step; their number where the point is repeated."""
-    chosen = np.zeros(uniforms.size, np.uint8)
-    for bound in cumulative:
-        for step in range(uniforms.size):
-            chosen[step] += np.uint8(not (uniforms[step] <= bound))
-    return chosen
+@compiled
+def _steps(maps, chosen, state, x, y):
+    """Walk on from a state, which is (x, y, x min, x max, y min, y max).
 
-
-@njit(**JIT)
-def _walk(maps, chosen, x, y):
-    x[0] = y[0] = 0.0
-    px = py = 0.0
-    for step in range(x.size - 1):
+    The extremes cost nothing: they are found while the chain of the walk waits.
+    """
+    px, py, x_min, x_max, y_min, y_max = state
+    for step in range(chosen.size):
         k = chosen[step]
-        if k < len(maps):
+        if k < len(maps):  # else the point is repeated
             a, b, c = maps[k, 0], maps[k, 1], maps[k, 2]
             d, e, f = maps[k, 3], maps[k, 4], maps[k, 5]
             px, py = px * a + py * b + e, px * c + py * d + f
-        x[step + 1] = px
-        y[step + 1] = py
+        x[step] = px
+        y[step] = py
+        x_min = px if px < x_min else x_min
+        x_max = px if px > x_max else x_max
+        y_min = py if py < y_min else y_min
+        y_max = py if py > y_max else y_max
+    return px, py, x_min, x_max, y_min, y_max
 
 
-@njit(**JIT)
+@compiled
+def _walk(maps, chosen, x, y):
+    x[0] = y[0] = 0.0
+    _steps(maps, chosen[:-1], (0.0, 0.0, 0.0, 0.0, 0.0, 0.0), x[1:], y[1:])
+
+
+@compiled
+def _walk_stream(maps, bounds, key, position, x, y):
+    """Walk with the next uniforms of a generator; returns the frame, wrong where it ends in NaN."""
+    words, chosen = np.empty(2 * BLOCK, np.uint32), np.empty(BLOCK, np.uint8)
+    uniforms = np.empty(BLOCK)
+    x[0] = y[0] = 0.0
+    state = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for first in range(1, x.size, BLOCK):
+        num = min(BLOCK, x.size - first)
+        position = doubles(key, position, words, uniforms[:num])
+        _choose(bounds, uniforms[:num], chosen[:num])
+        state = _steps(maps, chosen[:num], state, x[first:], y[first:])
+    return state[2:]
+
+
+@compiled
 def _lane_boxes(maps, chosen):
-    """Frames of LANES walks, maps [M, 6, LANES]; NaN where a walk ends in NaN."""
-    x, y = np.zeros(LANES), np.zeros(LANES)
-    x_min, x_max = np.zeros(LANES), np.zeros(LANES)
-    y_min, y_max = np.zeros(LANES), np.zeros(LANES)
+    """Frames of LANES walks, [4, LANES], NaN where a walk ends in NaN; maps are [M * 6 * LANES]."""
+    num_maps = maps.size // (6 * LANES)
+    # x, y, x min, x max, y min, y max: in one array, or LLVM fears that they overlap
+    state = np.zeros(6 * LANES)
     for step in range(chosen.size - 1):
-        if chosen[step] < len(maps):
-            a, b, c, d, e, f = maps[chosen[step]]
-            for lane in range(LANES):
-                px, py = x[lane], y[lane]
-                nx = px * a[lane] + py * b[lane] + e[lane]
-                ny = px * c[lane] + py * d[lane] + f[lane]
-                x[lane] = nx
-                y[lane] = ny
-                x_min[lane] = nx if nx < x_min[lane] else x_min[lane]
-                x_max[lane] = nx if nx > x_max[lane] else x_max[lane]
-                y_min[lane] = ny if ny < y_min[lane] else y_min[lane]
-                y_max[lane] = ny if ny > y_max[lane] else y_max[lane]
-    result = np.empty((LANES, 4))
+        if chosen[step] >= num_maps:
+            continue
+        own = maps[chosen[step] * 6 * LANES :]
+        for lane in range(LANES):
+            x, y = state[lane], state[lane + LANES]
+            x_min, x_max = state[lane + 2 * LANES], state[lane + 3 * LANES]
+            y_min, y_max = state[lane + 4 * LANES], state[lane + 5 * LANES]
+            nx = x * own[lane] + y * own[lane + LANES] + own[lane + 4 * LANES]
+            ny = x * own[lane + 2 * LANES] + y * own[lane + 3 * LANES] + own[lane + 5 * LANES]
+            state[lane] = nx
+            state[lane + LANES] = ny
+            state[lane + 2 * LANES] = nx if nx < x_min else x_min
+            state[lane + 3 * LANES] = nx if nx > x_max else x_max
+            state[lane + 4 * LANES] = ny if ny < y_min else y_min
+            state[lane + 5 * LANES] = ny if ny > y_max else y_max
+    result = state[2 * LANES :].copy().reshape(4, LANES)
     for lane in range(LANES):
-        bad = np.isnan(x[lane]) or np.isnan(y[lane])
-        result[lane, 0] = np.nan if bad else x_min[lane]
-        result[lane, 1] = x_max[lane]
-        result[lane, 2] = y_min[lane]
-        result[lane, 3] = y_max[lane]
+        if np.isnan(state[lane]) or np.isnan(state[lane + LANES]):
+            result[:, lane] = np.nan
     return result
 
 
-@njit(**JIT)
+@compiled
 def _num_kept(x, y):
-    """Points that the NaN rule keeps; -1 where the first NaN is so early that it deletes from the end, too."""
+    """Points that the NaN rule keeps; -1 where its margin would begin before the walk."""
     last = x.size - 1
     if not (np.isnan(x[last]) or np.isnan(y[last])):
         return x.size
-    first = 0
+    first = last
     if np.isnan(x[last]):
-        while not np.isnan(x[first]):
-            first += 1
-    else:
-        first = last
+        while first > 0 and np.isnan(x[first - 1]):
+            first -= 1
     return first - NAN_MARGIN if first >= NAN_MARGIN else -1
 
 
-@njit(**JIT)
-def _hits(x, y, box, canvas, needed):
-    """Distinct pixels that the points hit; stops where `needed` are reached or cannot be reached any more."""
-    size = int(np.sqrt(canvas.size))
-    inner = float(size - 2 * PAD)
-    width, height = box[1] - box[0], box[3] - box[2]
-    hits = 0
-    for start in range(0, x.size, 4096):
-        stop = min(start + 4096, x.size)
-        if hits >= needed or hits + x.size - start < needed:
+@compiled
+def _num_hits(x, y, box, size, needed, hit):
+    """Distinct pixels under the points, counted until `needed` are reached or out of reach.
+
+    `hit` is scratch, uint8 [S * S + 1]; its last place takes the points outside.
+    """
+    hit[:] = 0
+    hit[size * size] = 1
+    pixels = np.empty(BLOCK, np.int64)
+    x_min, y_min, width, height = box[0], box[2], box[1] - box[0], box[3] - box[2]
+    inner, num_hits = np.float64(size - 2 * PAD), 0
+    for first in range(0, x.size, BLOCK):
+        if num_hits >= needed or num_hits + x.size - first < needed:
             break
-        for point in range(start, stop):
-            column = (x[point] - box[0]) / width * inner + PAD
-            row = (y[point] - box[2]) / height * inner + PAD
-            # a NaN is drawn at 0, as published
-            column = column if np.isfinite(column) else 0.0
-            row = row if np.isfinite(row) else 0.0
-            if column < size and row < size:
-                pixel = int(row) * size + int(column)
-                hits += 1 - canvas[pixel]
-                canvas[pixel] = 1
-    return hits
-
-
-@njit(**JIT)
-def advance(key, position, num):
-    """Move an MT19937 state on by a number of words without giving them out."""
-    position += num
-    while position > WORDS:
-        _twist(key)
-        position -= WORDS
-    return position
-
-
-@njit(**JIT)
-def _twist(key):
-    # three loops without a wrap-around, which vectorise: word k needs k + 1 and k + 397 of the old or new state
-    for k in range(227):
-        key[k] = key[k + 397] ^ _mixed(key[k], key[k + 1])
-    for k in range(396):
-        key[k + 227] = key[k] ^ _mixed(key[k + 227], key[k + 228])
-    key[623] = key[396] ^ _mixed(key[623], key[0])
-
-
-@njit(**JIT)
-def _mixed(word, following):
-    high = np.uint32(word & np.uint32(0x80000000))
-    joined = np.uint32(high | np.uint32(following & np.uint32(0x7FFFFFFF)))
-    odd = np.uint32(np.uint32(0) - np.uint32(following & np.uint32(1)))
-    return np.uint32(np.uint32(joined >> np.uint32(1)) ^ np.uint32(odd & np.uint32(0x9908B0DF)))
-
-
-@njit(**JIT)
-def _uniforms(state, position, num):
-    key = state.copy()
-    words = np.empty(2 * num + WORDS, np.uint32)
-    filled = 0
-    while True:
-        for k in range(position, WORDS):
-            y = key[k]
-            y = np.uint32(y ^ np.uint32(y >> np.uint32(11)))
-            y = np.uint32(y ^ np.uint32(np.uint32(y << np.uint32(7)) & np.uint32(0x9D2C5680)))
-            y = np.uint32(y ^ np.uint32(np.uint32(y << np.uint32(15)) & np.uint32(0xEFC60000)))
-            words[filled + k - position] = np.uint32(y ^ np.uint32(y >> np.uint32(18)))
-        filled += WORDS - position
-        if filled >= 2 * num:
-            break
-        position = 0
-        _twist(key)
-    result = np.empty(num)
-    for k in range(num):
-        high, low = words[2 * k] >> np.uint32(5), words[2 * k + 1] >> np.uint32(6)
-        result[k] = (high * 67108864.0 + low) / 9007199254740992.0
-    return result
+        num = min(BLOCK, x.size - first)
+        for k in range(num):
+            column = (x[first + k] - x_min) / width * inner + PAD
+            row = (y[first + k] - y_min) / height * inner + PAD
+            column = column if abs(column) < np.inf else 0.0  # a NaN is drawn at 0, as published
+            row = row if abs(row) < np.inf else 0.0
+            if not ((column < size) & (row < size)):
+                column, row = 0.0, np.float64(size)
+            pixels[k] = np.int64(np.int32(row)) * size + np.int64(np.int32(column))
+        for k in range(num):
+            num_hits += 1 - hit[pixels[k]]
+            hit[pixels[k]] = 1
+    return num_hits
