@@ -1,6 +1,6 @@
 """Formula-driven pre-training images, drawn on the fly and never stored.
 
-Sample i is a function of (data set, seed, i) alone: the same pixels on a GPU, on a CPU and in NumPy,
+Sample i is a function of (data set, seed, i) alone: the same pixels on a GPU, a CPU and in NumPy,
 on any rank, after any restart. Importing this package imports neither Triton nor Numba nor timm.
 """
 

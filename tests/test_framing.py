@@ -1,4 +1,4 @@
-"""Streamed images of FractalDB-1k have the published framing and the published share of lit pixels."""
+"""Streamed FractalDB-1k has the published framing and the published share of lit pixels."""
 
 import numpy as np
 import pytest
