@@ -55,7 +55,10 @@ class Formula(Protocol):
         """1 for gray drawings, which may be repeated into 3 channels; 3 where there is colour."""
 
     def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> Any:
-        """The samples with these indices: labels, shapes, placement and keys, but no pixels."""
+        """The samples with these indices: labels, shapes, placement and keys, but no pixels.
+
+        A formula with `draws_views = True` draws through any view; others only at a size.
+        """
 
     def draw_numpy(self, instance: Any, images: NDArray[np.uint8]) -> None:
         """Draw into images [N, C, H, W]: the definition that every other drawing equals.
