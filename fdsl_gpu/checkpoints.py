@@ -6,16 +6,26 @@ A checkpoint is a dictionary as timm writes it ("arch", "state_dict", "state_dic
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors.torch import save
+from torch import nn
 
 from fdsl_gpu.files import replacing
 
-__all__ = ["LAST", "PREVIOUS", "load_checkpoint", "read_checkpoint", "save_checkpoint"]
+__all__ = [
+    "LAST",
+    "PREVIOUS",
+    "load_checkpoint",
+    "read_checkpoint",
+    "save_checkpoint",
+    "save_weights",
+]
 
 LAST: Final = "last.pt"
 PREVIOUS: Final = "previous.pt"
@@ -50,6 +60,27 @@ def _write(path: Path, state: dict[str, Any]) -> None:
         # torch wraps what the system said
         cause = error.__context__
         raise cause if isinstance(cause, OSError) else error from None
+
+
+def save_weights(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
+    """Write a model's weights alone, as safetensors, which `timm.create_model` reads as well.
+
+    Args:
+        path: The file.
+        model: The model.
+        about: What it is; plain values, kept in the metadata of the file.
+
+    Raises:
+        RuntimeError: It cannot be written.
+    """
+    # copies: safetensors refuses tensors that share memory or are not laid out in order
+    weights = {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in model.state_dict().items()
+    }
+    with replacing(path) as partial:
+        # one entry: safetensors writes several in a random order
+        partial.write_bytes(save(weights, {"fdsl_gpu": json.dumps(about)}))
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:

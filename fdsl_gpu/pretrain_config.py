@@ -9,11 +9,9 @@ from typing import Final, Literal
 
 from fdsl_gpu.backends import Backend
 from fdsl_gpu.datasets import DatasetSpec, did_you_mean, get_dataset
-from fdsl_gpu.settings import check_choices
+from fdsl_gpu.settings import NamedSettings, check_choices
 
 __all__ = ["PretrainConfig"]
-
-Setting = int | float | bool | str
 
 _AT_LEAST_ONE: Final = (
     "image_size",
@@ -55,7 +53,7 @@ class PretrainConfig:
 
     dataset: str = "fractaldb-1k"
     """Name of a data set, or a folder of category files."""
-    dataset_settings: dict[str, Setting] = field(default_factory=dict)
+    dataset_settings: NamedSettings = field(default_factory=dict)
     """Settings of its formula to change, as NAME VALUE pairs: num_points 50000."""
     image_size: int = 224
     """Side of the images that the model sees, in pixels."""
@@ -74,7 +72,7 @@ class PretrainConfig:
 
     model: str = "deit_tiny_patch16_224"
     """Name of a timm model."""
-    model_settings: dict[str, Setting] = field(default_factory=lambda: {"drop_path_rate": 0.1})
+    model_settings: NamedSettings = field(default_factory=lambda: {"drop_path_rate": 0.1})
     """Keyword arguments of the model, as NAME VALUE pairs."""
     ema_decay: float | None = None
     """Also keep an exponential moving average of the weights, with this decay: 0.9998."""

@@ -11,7 +11,9 @@ from __future__ import annotations
 import csv
 import io
 import os
+import platform
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,14 +29,13 @@ _MAY_CHANGE: Final = ("output", "device", "backend", "checkpoint_interval", "ten
 """Settings that a resumed run may change: they decide neither what is seen nor what is learned."""
 
 
-def open_run(folder: Path, config: Any, *, resume: bool, heading: str) -> None:
+def open_run(folder: Path, config: Any, *, resume: bool) -> None:
     """Make the folder of a new run with its settings, or check that it holds this run.
 
     Args:
         folder: The folder.
         config: Settings dataclass of the run.
         resume: Whether a run in the folder is to go on.
-        heading: Comment at the top of the settings file.
 
     Raises:
         ValueError: The folder holds a run that is not to be resumed, or another one.
@@ -55,7 +56,16 @@ def open_run(folder: Path, config: Any, *, resume: bool, heading: str) -> None:
     make_folder(folder)
     if not settings.exists():
         with replacing(settings) as partial:
-            partial.write_bytes(dump_settings(config, heading))
+            partial.write_bytes(dump_settings(config, _heading(settings)))
+
+
+def _heading(settings: Path) -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("fdsl-gpu", "torch", "timm"))
+    return (
+        f"{packages}, Python {platform.python_version()}\n"
+        f"Go on with this run:       fdsl-gpu pretrain --config {settings} --resume\n"
+        f"Start another one like it: fdsl-gpu pretrain --config {settings} --output FOLDER"
+    )
 
 
 def check_same_run(saved: dict[str, Any], config: Any, where: Path) -> None:
@@ -90,15 +100,19 @@ class CsvLog:
     """
 
     def __init__(self, path: Path, columns: Sequence[str], update: int) -> None:
+        self.newest: dict[str, float] = {}
+        """The last number in each column that has one."""
         self._path = path
         self._columns = list(columns)
-        kept = [self._columns]
+        kept: list[list[str]] = []
         if path.exists():
             rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))[1:]
             # a row cut off by a crash is later than any checkpoint
-            kept += [row for row in rows if len(row) == len(columns) and int(row[0]) <= update]
+            kept = [row for row in rows if len(row) == len(columns) and int(row[0]) <= update]
+        for row in kept:
+            self._note(row)
         with replacing(path) as partial:
-            partial.write_bytes("".join(map(_line, kept)).encode())
+            partial.write_bytes("".join(map(_line, [self._columns, *kept])).encode())
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row; names that are missing or None leave their cell empty.
@@ -106,7 +120,8 @@ class CsvLog:
         Raises:
             RuntimeError: The row cannot be written; the rows before it are whole.
         """
-        line = _line([row.get(name) for name in self._columns]).encode()
+        cells = ["" if row.get(name) is None else str(row[name]) for name in self._columns]
+        line = _line(cells).encode()
         end = self._path.stat().st_size
         try:
             with open(self._path, "ab") as file:
@@ -116,9 +131,14 @@ class CsvLog:
         except OSError as error:
             os.truncate(self._path, end)
             raise write_error(self._path, error) from error
+        self._note(cells)
+
+    def _note(self, cells: Sequence[str]) -> None:
+        filled = zip(self._columns, cells, strict=True)
+        self.newest |= {name: float(cell) for name, cell in filled if cell}
 
 
-def _line(values: Sequence[Any]) -> str:
+def _line(cells: Sequence[str]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(["" if v is None else v for v in values])
+    csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()

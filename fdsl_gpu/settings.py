@@ -9,9 +9,20 @@ import dataclasses
 import sys
 import types
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import tomli_w
+from tyro.constructors import PrimitiveConstructorSpec
 
 from fdsl_gpu.datasets import did_you_mean
 
@@ -20,12 +31,44 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["check_choices", "dump_settings", "load_settings", "plain_settings"]
+__all__ = ["NamedSettings", "check_choices", "dump_settings", "load_settings", "plain_settings"]
 
 Config = TypeVar("Config")
 
 _NOT_SAVED: Final = ("resume", "config")
 """Fields that say how a command was started, not what it does."""
+
+
+Setting = int | float | bool | str
+
+
+def _read_named(words: list[str]) -> dict[str, Setting]:
+    """Settings from NAME VALUE pairs, each value as TOML has it, or else a word."""
+    if len(words) % 2:
+        raise ValueError(f"a value for each name is needed, got {' '.join(words)!r}")
+    return {name: _read_value(word) for name, word in zip(words[::2], words[1::2], strict=True)}
+
+
+def _read_value(word: str) -> Setting:
+    try:
+        text = word.lower() if word in ("True", "False") else word
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return word
+    return value if isinstance(value, (int, float, bool, str)) else word
+
+
+NamedSettings = Annotated[
+    dict[str, Setting],
+    PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[NAME VALUE ...]",
+        instance_from_str=_read_named,
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda named: [str(part) for pair in named.items() for part in pair],
+    ),
+]
+"""Settings whose names depend on a data set or a model; on the command line NAME VALUE pairs."""
 
 
 def plain_settings(config: Any) -> dict[str, Any]:

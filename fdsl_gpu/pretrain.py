@@ -1,0 +1,235 @@
+"""Pre-train a timm model on images that are drawn while it trains; a run lives in one folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from torch import nn
+
+from fdsl_gpu.checkpoints import LAST, load_checkpoint, save_checkpoint, save_weights
+from fdsl_gpu.filters import draw_filters
+from fdsl_gpu.pretrain_config import PretrainConfig
+from fdsl_gpu.ranks import Ranks, joined_ranks
+from fdsl_gpu.runs import CsvLog, check_same_run, open_run
+from fdsl_gpu.settings import plain_settings
+from fdsl_gpu.trainer import Trainer
+
+__all__ = ["PretrainConfig", "Progress", "Report", "pretrain"]
+
+_LEARNED: Final = ("update", "epoch", "images", "lr", "loss", "val_loss", "val_top1")
+_LEARNED_EMA: Final = ("val_loss_ema", "val_top1_ema")
+_SPEED: Final = ("update", "seconds", "img_s", "draw_share", "wait_share")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is, on the first rank.
+
+    Args:
+        update: Updates done.
+        num_updates: Updates of the whole run.
+        num_classes: Categories; chance is one in as many.
+        learned: The newest value in each column of log.csv that has one.
+        images: Images trained on since this process started, over all ranks.
+        seconds: Time that took, without validation and checkpoints.
+        draw_seconds: Time that drawing took, most of it beside the training.
+        wait_seconds: Time that the training waited for a batch.
+    """
+
+    update: int
+    num_updates: int
+    num_classes: int
+    learned: dict[str, float]
+    images: int
+    seconds: float
+    draw_seconds: float
+    wait_seconds: float
+
+    @property
+    def img_s(self) -> float:
+        """Images a second."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    @property
+    def draw_share(self) -> float:
+        """Drawing time over training time."""
+        return self.draw_seconds / self.seconds if self.seconds else 0.0
+
+    @property
+    def wait_share(self) -> float:
+        """Share of the training time that went by waiting for a batch."""
+        return self.wait_seconds / self.seconds if self.seconds else 0.0
+
+    def since(self, earlier: Progress) -> Progress:
+        """The same, with the times counted from an earlier moment."""
+        return dataclasses.replace(
+            self,
+            images=self.images - earlier.images,
+            seconds=self.seconds - earlier.seconds,
+            draw_seconds=self.draw_seconds - earlier.draw_seconds,
+            wait_seconds=self.wait_seconds - earlier.wait_seconds,
+        )
+
+
+Report = Callable[[Progress], None]
+
+
+def pretrain(config: PretrainConfig, report: Report | None = None) -> Progress:
+    """Run, or resume, a pre-training run.
+
+    The folder `config.output` gets run.toml, log.csv, speed.csv, the checkpoints last.pt and
+    previous.pt, and at the end model.safetensors (model_ema.safetensors) and filters.png. Killed at
+    any moment and resumed, a run on a CPU ends with the log.csv and the weights of one left alone,
+    bit for bit.
+
+    Args:
+        config: Settings of the run.
+        report: Called after each update, on the first rank.
+
+    Returns:
+        Where the run is at its end.
+
+    Raises:
+        ValueError: A setting is unknown or out of range, or the folder holds another run.
+        RuntimeError: A device is missing, a file cannot be written, or the loss is not finite.
+
+    Example:
+        >>> import tempfile
+        >>> config = PretrainConfig(
+        ...     output=Path(tempfile.mkdtemp()), model="test_resnet", model_settings={},
+        ...     image_size=32, batch_size=16, epochs=1, epoch_size=32, val_size=16, warmup_epochs=0,
+        ... )
+        >>> pretrain(config).update
+        2
+    """
+    config.validate()
+    with joined_ranks(config.device) as ranks, closing(Trainer(config, ranks)) as trainer:
+        if ranks.is_first:
+            open_run(config.output, config, resume=config.resume)
+        ranks.wait()
+        if config.resume:
+            state = ranks.first_before_others(lambda: load_checkpoint(config.output))
+            if state is not None:
+                check_same_run(state["settings"], config, config.output / LAST)
+                trainer.load_state_dict(state)
+        run = _Run(config, ranks, trainer)
+        while trainer.update_number < config.num_updates:
+            run.advance()
+            if report is not None and ranks.is_first:
+                report(run.progress())
+        run.finish()
+        return run.progress()
+
+
+class _Run:
+    """A trainer in the folder of its run: what is logged and saved, and when."""
+
+    def __init__(self, config: PretrainConfig, ranks: Ranks, trainer: Trainer) -> None:
+        self.config, self.ranks, self.trainer = config, ranks, trainer
+        self.models: dict[str, nn.Module] = {"": trainer.model}
+        if trainer.ema is not None:
+            self.models["_ema"] = trainer.ema.module
+        self.learned: CsvLog | None = None
+        self.board: Any = None
+        self.images, self.seconds = 0, 0.0
+        if ranks.is_first:
+            update = trainer.update_number
+            columns = _LEARNED if trainer.ema is None else _LEARNED + _LEARNED_EMA
+            self.learned = CsvLog(config.output / "log.csv", columns, update)
+            self.speed = CsvLog(config.output / "speed.csv", _SPEED, update)
+            if config.tensorboard:
+                self.board = _tensorboard(config.output / "tensorboard", update)
+        self.logged = self.progress()
+
+    def progress(self) -> Progress:
+        """Where the run is."""
+        return Progress(
+            update=self.trainer.update_number,
+            num_updates=self.config.num_updates,
+            num_classes=self.trainer.spec.num_classes,
+            learned={} if self.learned is None else dict(self.learned.newest),
+            images=self.images,
+            seconds=self.seconds,
+            draw_seconds=self.trainer.loader.draw_seconds,
+            wait_seconds=self.trainer.loader.wait_seconds,
+        )
+
+    def advance(self) -> None:
+        """One update, and the row and the checkpoint that are due after it."""
+        config, trainer = self.config, self.trainer
+        lr, started = trainer.lr, time.perf_counter()
+        trainer.update()
+        update = trainer.update_number
+        epoch, into_epoch = divmod(update, config.updates_per_epoch)
+        row_is_due = into_epoch == 0 or update % config.log_interval == 0
+        # on a GPU, asking for the loss waits for the updates: part of their time
+        loss = trainer.take_loss() if row_is_due else 0.0
+        self.seconds += time.perf_counter() - started
+        self.images += config.batch_size
+        if not math.isfinite(loss):
+            raise RuntimeError(
+                f"the loss is {loss} at update {update}: lower --lr, raise --warmup-epochs or set "
+                f"--clip-grad; log and checkpoints before it are whole in {config.output}"
+            )
+        if row_is_due:
+            row = {"update": update, "epoch": epoch + (into_epoch > 0), "lr": lr, "loss": loss}
+            row["images"] = update * config.batch_size
+            if into_epoch == 0 and (epoch % config.val_interval == 0 or epoch == config.epochs):
+                row |= self._validate()
+            self._write_row(row)
+        if into_epoch == 0 or update % config.checkpoint_interval == 0:
+            state = trainer.state_dict() | {"settings": plain_settings(config)}
+            if self.ranks.is_first:
+                save_checkpoint(config.output, state)
+
+    def _validate(self) -> dict[str, float]:
+        row = {}
+        if self.trainer.val_loader is not None:
+            for name, model in self.models.items():
+                row["val_loss" + name], row["val_top1" + name] = self.trainer.validate(model)
+        return row
+
+    def _write_row(self, row: dict[str, float]) -> None:
+        if self.learned is None:
+            return
+        lately, self.logged = self.progress().since(self.logged), self.progress()
+        speed = {name: round(getattr(lately, name), 4) for name in _SPEED}
+        # the row of a checkpoint is on the disk before the checkpoint is
+        self.learned.append(row)
+        self.speed.append(speed)
+        if self.board is not None:
+            for name, value in (row | speed).items():
+                self.board.add_scalar(name, value, int(row["update"]))
+
+    def finish(self) -> None:
+        """Write what a run leaves behind: weights and a picture of the first layer."""
+        if not self.ranks.is_first:
+            return
+        config = self.config
+        about = {
+            "arch": config.model,
+            "dataset": config.dataset,
+            "updates": str(config.num_updates),
+        }
+        for name, model in self.models.items():
+            save_weights(config.output / f"model{name}.safetensors", model, about)
+        draw_filters(self.trainer.model, config.output / "filters.png")
+        if self.board is not None:
+            self.board.close()
+
+
+def _tensorboard(folder: Path, update: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise RuntimeError(
+            "tensorboard is not installed; pip install 'fdsl-gpu[plots]' or leave --tensorboard out"
+        ) from error
+    return SummaryWriter(str(folder), purge_step=update + 1)
