@@ -6,6 +6,8 @@ shuffled or stored.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -82,9 +84,7 @@ def _permuted(
     Source:
         Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002, sections 2 and 3.
     """
-    # a batch touches few orders
-    numbers, which = np.unique(orders, return_inverse=True)
-    keys = philox(seed, numbers, 0, purpose)[:, which]  # [4, N]
+    keys = _order_keys(orders, seed, purpose)
     bits = max(int(size - 1).bit_length(), 2)
     values = _feistel(positions.astype(np.uint32), keys, bits)
     outside = np.flatnonzero(values >= size)
@@ -94,13 +94,29 @@ def _permuted(
     return values.astype(np.int64)
 
 
+def _order_keys(orders: NDArray[np.uint64], seed: int, purpose: int) -> NDArray[np.uint32]:
+    """Four key words of each order, [4, N]. A batch touches one or two, whose words are kept."""
+    first, last = (int(orders.min()), int(orders.max())) if orders.size else (0, 0)
+    if last - first >= 4:
+        return philox(seed, orders, 0, purpose)
+    kept = np.stack([_keys_of(number, seed, purpose) for number in range(first, last + 1)], 1)
+    return kept[:, (orders - np.uint64(first)).astype(np.intp)]
+
+
+@lru_cache(maxsize=64)
+def _keys_of(order: int, seed: int, purpose: int) -> NDArray[np.uint32]:  # [4]
+    return philox(seed, order, 0, purpose)
+
+
 def _feistel(values: NDArray[np.uint32], keys: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
     """A keyed bijection of [0, 2**bits)."""
     width_left, width_right = bits // 2, bits - bits // 2
     left, right = values >> np.uint32(width_right), values & np.uint32(2**width_right - 1)
+    odd = keys | np.uint32(1)
     for first, second in _ROUND_KEYS:
-        product = (right ^ keys[first]) * (keys[second] | np.uint32(1))
-        product = (product ^ (product >> np.uint32(15))) * np.uint32(0x846CA68B)
+        product = (right ^ keys[first]) * odd[second]
+        product ^= product >> np.uint32(15)
+        product *= np.uint32(0x846CA68B)
         left, right = right, left ^ (product >> np.uint32(32 - width_left))
         width_left, width_right = width_right, width_left
     return (left << np.uint32(width_right)) | right
