@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fdsl_gpu.backends import Backend
+from fdsl_gpu.cores import num_cores
 from fdsl_gpu.datasets import DatasetSpec, get_dataset
 from fdsl_gpu.export_files import ImageFolder, Layout, Sample, TarShards, encode_png
 from fdsl_gpu.files import make_folder, replacing, write_error
@@ -145,7 +145,7 @@ def export(
     kept = config.count - missing
     written = num_bytes = 0
     make_folder(config.output)
-    with ThreadPoolExecutor(config.workers or _cores()) as pool:
+    with ThreadPoolExecutor(config.workers or num_cores()) as pool:
         say(_estimate(config, renderer, layout, pool, missing))
         with replacing(config.output / SETTINGS_FILE) as file:
             file.write_bytes(dump_settings(config, _heading(renderer.dataset)))
@@ -354,11 +354,6 @@ def _heading(dataset: DatasetSpec) -> str:
         f"fdsl-gpu export of {dataset.name}, version {dataset.version}.\n"
         f"Again, or on from where it was: fdsl-gpu export --config {SETTINGS_FILE}"
     )
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _size(num_bytes: int) -> str:
