@@ -1,0 +1,311 @@
+"""2D IFS on a GPU: samples are packed into one buffer, copied once, and drawn in chunks.
+
+`IfsDrawing` separates the host's work (pack, copy, allocate) from the launches, which touch nothing
+of the host: they never wait for the device and may be captured in a CUDA graph. The canvases of a
+chunk fit in the L2 cache, where the walks' maxima are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fdsl_gpu.backends.triton import (
+    check_device,
+    interpreted,
+    launch_options,
+    launching,
+    scratch_size,
+)
+from fdsl_gpu.formulas.ifs import GRAY, NUM_HUES, IfsInstance, palette
+from fdsl_gpu.formulas.ifs_table import MAX_MAPS
+from fdsl_gpu.kernels import ifs as kernels
+
+__all__ = ["Blocks", "IfsDrawing", "draw"]
+
+MAX_GRID: Final = 65535
+"""Largest third extent of a grid."""
+_BITS: Final = {
+    torch.uint8: torch.uint8,
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+}
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How the work is cut into programs; it changes no pixel.
+
+    Args:
+        walks: Walks of a program. A thread of its warp has four in flight; small programs spread
+            the walks of few images over many multiprocessors.
+        columns: Columns of a tile of pixels.
+        groups: Groups of 16 rows of a tile.
+    """
+
+    walks: int = 128
+    columns: int = 32
+    groups: int = 2
+
+    @property
+    def rows(self) -> int:
+        """Rows of a tile."""
+        return self.groups * kernels.GROUP_ROWS.value
+
+    @classmethod
+    def whole_images(cls, instance: IfsInstance) -> Blocks:
+        """One program an image: the interpreter is as slow for one walk as for a thousand."""
+        groups = _ceil(instance.image_size, kernels.GROUP_ROWS.value)
+        return cls(instance.num_walks, _power_of_two(instance.image_size), _power_of_two(groups))
+
+
+def draw(
+    instance: IfsInstance,
+    images: Tensor,  # [N, C, H, W]
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> None:
+    """Draw the samples into images on their device, without waiting for it.
+
+    Args:
+        instance: The samples.
+        images: Shape [N, C, H, W], C 1 or 3, any strides (channels_last included); wholly
+            overwritten. uint8 images get the definition's values in [0, 255]; float32, float16 and
+            bfloat16 images get them normalised: value * (1 / (255 * std)) + (-mean / std) in
+            float32, rounded to the images' dtype.
+        mean: Mean of each channel in units of 1 (white), for float images; 0 if not given.
+        std: Standard deviation of each channel in units of 1, for float images; 1 if not given.
+
+    Raises:
+        ValueError: The images' shape or dtype, or the mean or std, does not fit.
+        RuntimeError: Triton cannot draw on the images' device.
+    """
+    IfsDrawing(instance, images, mean=mean, std=std).launch()
+
+
+class IfsDrawing:
+    """N samples on their way into images: made, it has copied what the kernels read; see `launch`.
+
+    Args:
+        instance: The samples.
+        images: Where they are drawn; see `draw`.
+        mean: Mean of each channel, for float images.
+        std: Standard deviation of each channel, for float images.
+        scratch: Bytes of scratch in flight: how many images are drawn at a time. By default what
+            fits the device's L2 cache. It changes no pixel.
+        blocks: How the work is cut into programs.
+
+    Raises:
+        ValueError: The images' shape or dtype, or the mean or std, does not fit.
+        RuntimeError: Triton cannot draw on the images' device.
+    """
+
+    def __init__(
+        self,
+        instance: IfsInstance,
+        images: Tensor,  # [N, C, H, W]
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        scratch: int | None = None,
+        blocks: Blocks | None = None,
+    ) -> None:
+        _check_images(instance, images)
+        check_device(images.device)
+        self.images = images
+        self._blocks = blocks or (Blocks.whole_images(instance) if interpreted() else Blocks())
+        self._settings = _settings(instance)
+        self._values = _values(instance.drawing, images, mean, std)
+        self._num_words = instance.burn_in + instance.num_steps
+        self._num_words += self._num_words % 2
+        stride = instance.canvas_size + 3
+        image_bytes = 4 * stride**2 + 8 * self._num_words
+        budget = scratch_size(images.device) if scratch is None else scratch
+        self._chunk = max(1, min(budget // image_bytes, len(images), MAX_GRID))
+        device = images.device
+        self._words = torch.empty(self._chunk * self._num_words, dtype=torch.int64, device=device)
+        # a tile reads on beyond the last canvas: rows below, and a row's columns at the right
+        spare = (self._blocks.rows + 2) * stride + self._blocks.columns
+        cells = self._chunk * stride**2 + spare
+        self._canvas = torch.empty(cells, dtype=torch.int32, device=device)
+        self._host_bytes = len(images) * kernels.ROW.value * 4
+        size = self._host_bytes + self._values.nbytes
+        self._packed = torch.empty(size, dtype=torch.uint8, device=device)
+        self.load(instance)
+
+    def load(self, instance: IfsInstance) -> None:
+        """Put other samples with the same settings in their place, by one asynchronous copy.
+
+        Raises:
+            ValueError: The settings or the number of the samples differ.
+        """
+        if _settings(instance) != self._settings:
+            raise ValueError(
+                "other samples can be loaded where number and settings are the same, got "
+                f"{_settings(instance)} for {self._settings}"
+            )
+        pinned = self._packed.is_cuda
+        host = torch.empty(self._packed.shape, dtype=torch.uint8, pin_memory=pinned)
+        rows, values = host.numpy()[: self._host_bytes], host.numpy()[self._host_bytes :]
+        _pack(instance, self.images, rows.view(np.int32).reshape(-1, kernels.ROW.value))
+        values[:] = self._values
+        # freed pinned memory is given out again only after the copy: nothing needs to wait here
+        self._packed.copy_(host, non_blocking=True)
+
+    def launch(self) -> None:
+        """Draw chunk after chunk. Nothing but launches, so it is safe in a CUDA graph."""
+        with launching(self.images.device):
+            for start in range(0, len(self.images), self._chunk):
+                self._draw_chunk(start, min(self._chunk, len(self.images) - start))
+
+    def _draw_chunk(self, start: int, count: int) -> None:
+        settings = self._settings
+        size, canvas_size = settings["image_size"], settings["canvas_size"]
+        num_walks, drawing = settings["num_walks"], settings["drawing"]
+        rows = self._packed[: self._host_bytes].view(torch.int32)[start * kernels.ROW.value :]
+        images = self.images.view(_BITS[self.images.dtype])[start:]
+        values = self._packed[self._host_bytes :].view(images.dtype)
+        blocks = self._blocks
+        kernels.ifs_words_kernel[(count, _ceil(self._num_words // 2, blocks.walks))](
+            rows,
+            self._words,
+            self._num_words,
+            BLOCK=blocks.walks,
+            **launch_options(num_warps=1),
+        )
+        self._canvas.zero_()
+        kernels.ifs_walk_kernel[(count, num_walks // blocks.walks)](
+            rows,
+            self._words,
+            self._canvas,
+            self._num_words,
+            num_walks,
+            settings["num_steps"],
+            settings["burn_in"],
+            canvas_size,
+            BLOCK=blocks.walks,
+            **launch_options(num_warps=1),
+        )
+        kernels.ifs_resolve_kernel[(_ceil(size, blocks.columns), _ceil(size, blocks.rows), count)](
+            rows,
+            self._canvas,
+            values,
+            images,
+            canvas_size,
+            size,
+            images.stride(0),
+            images.stride(1),
+            CHANNELS=images.shape[1],
+            PATCH=drawing.startswith("patch"),
+            COLOR=drawing.endswith("color"),
+            COLUMNS=blocks.columns,
+            GROUPS=blocks.groups,
+            **launch_options(num_warps=2),
+        )
+
+
+def _ceil(number: int, block: int) -> int:
+    return -(-number // block)
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+def _settings(instance: IfsInstance) -> dict[str, Any]:
+    """What the launches depend on beside the packed rows."""
+    names = ("canvas_size", "image_size", "num_walks", "num_steps", "burn_in", "drawing")
+    return {
+        "num_images": len(instance.label),
+        **{name: getattr(instance, name) for name in names},
+    }
+
+
+def _check_images(instance: IfsInstance, images: Tensor) -> None:
+    size, count = instance.image_size, len(instance.label)
+    channels = (3,) if instance.drawing.endswith("color") else (1, 3)
+    shapes = [(count, number, size, size) for number in channels]
+    if tuple(images.shape) not in shapes:
+        expected = " or ".join(map(str, shapes))
+        raise ValueError(f"images must have the shape {expected}, got {tuple(images.shape)}")
+    if images.dtype not in _BITS:
+        raise ValueError(f"images must be of one of {list(_BITS)}, got {images.dtype}")
+
+
+def _values(
+    drawing: str,
+    images: Tensor,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> NDArray[np.uint8]:
+    """Bits of what the images can hold: [C, 129], a dark pixel and 128 lit ones."""
+    channels = images.shape[1]
+    if images.dtype == torch.uint8:
+        if mean is not None or std is not None:
+            raise ValueError("mean and std need float images, got torch.uint8")
+        return _table(drawing, images.dtype, (0.0,) * channels, (1.0,) * channels)
+    mean = (0.0,) * channels if mean is None else tuple(mean)
+    std = (1.0,) * channels if std is None else tuple(std)
+    if len(mean) != channels or len(std) != channels or min(std) <= 0:
+        raise ValueError(
+            f"mean and std need one value for each of the {channels} channels, std above 0, "
+            f"got {mean} and {std}"
+        )
+    return _table(drawing, images.dtype, mean, std)
+
+
+@lru_cache(maxsize=16)
+def _table(
+    drawing: str, dtype: torch.dtype, mean: tuple[float, ...], std: tuple[float, ...]
+) -> NDArray[np.uint8]:
+    gray = np.full((NUM_HUES, len(mean)), GRAY, np.uint8)
+    lit = palette() if drawing.endswith("color") else gray
+    table = torch.from_numpy(np.concatenate([np.zeros_like(lit[:1]), lit]).T.copy())
+    if dtype != torch.uint8:
+        # the same float32 operations as a whole image would go through
+        scale = torch.tensor([1 / (255 * s) for s in std])[:, None]
+        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])[:, None]
+        table = (table * scale + shift).to(dtype)
+    bits: NDArray[np.uint8] = table.view(torch.uint8).numpy().reshape(-1)
+    return bits
+
+
+def _pack(instance: IfsInstance, images: Tensor, rows: NDArray[np.int32]) -> None:
+    """Write what the kernels read of each sample into its row, at the offsets that they name."""
+
+    def put(offset: Any, values: NDArray[Any]) -> None:
+        bits = np.ascontiguousarray(values).view(np.int32).reshape(len(rows), -1)
+        rows[:, offset.value : offset.value + bits.shape[1]] = bits
+
+    # eight maps of three pairs -> three tables of eight pairs: the maps of a warp lie side by side
+    put(kernels.MAPS, instance.maps.reshape(-1, MAX_MAPS, 3, 2).swapaxes(1, 2))
+    put(kernels.THRESHOLDS, instance.thresholds)
+    put(kernels.START, instance.start)
+    put(kernels.INDEX, instance.walk_index.astype(np.uint64))
+    put(kernels.SEED, np.full(len(rows), instance.seed, np.uint64))
+    put(kernels.PATCH_KEY, instance.patch_key)
+    rows[:, kernels.HASHED_BITS.value] = -1 if instance.mask == "per_point" else 0
+    rows[:, kernels.FORCED_BITS.value] = 511 if instance.mask == "full" else 0
+
+    # where the crop lies in the canvas, and where its canvas rows and columns go in the image
+    size, stride = instance.image_size, instance.canvas_size + 3
+    flips = (instance.orientation[:, None] & [1, 2]) > 0  # [N, 2] rows, columns
+    transposed = (instance.orientation & 4) > 0
+    corner = np.where(flips, instance.canvas_size - size - instance.corner, instance.corner)
+    steps = np.array([images.stride(2), images.stride(3)])
+    rows[:, kernels.IMAGE_ORIGIN.value] = (flips * (size - 1) * steps).sum(1)
+    steps = np.where(flips, -steps, steps)
+    corner = np.where(transposed[:, None], corner[:, ::-1], corner)
+    steps = np.where(transposed[:, None], steps[:, ::-1], steps)
+    rows[:, kernels.CANVAS_ORIGIN.value] = corner @ [stride, 1]
+    rows[:, kernels.LINE_STEP.value] = steps[:, 0]
+    rows[:, kernels.COLUMN_STEP.value] = steps[:, 1]
