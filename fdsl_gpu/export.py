@@ -253,14 +253,16 @@ def _estimate(
         ValueError: A stored image is not what the data set draws.
         RuntimeError: The disk is too small.
     """
-    step = config.images_per_shard if config.format == "tar" else 1
-    spread = np.linspace(0, config.count - 1, min(NUM_PROBES, config.count)).astype(np.int64)
-    # of shards the first samples, which are quickly found where they are there
-    indices = (config.start + np.unique(spread // step * step)).astype(np.uint64)
-    next(_samples(renderer, [indices[:1]], pool))  # compiles
-    started = time.perf_counter()
-    probes = next(_samples(renderer, [indices], pool))
-    _write_probes(config.output, probes)
+    spread = np.linspace(0, config.count - 1, min(NUM_PROBES, config.count)).astype(np.uint64)
+    if config.format == "tar":  # the first of a shard is quickly found where it is there
+        firsts = spread - spread % np.uint64(config.images_per_shard)
+        spread = np.unique(np.concatenate([spread, firsts]))
+    indices = np.uint64(config.start) + spread
+    for _ in range(2):  # the first time may compile
+        started = time.perf_counter()
+        batches = _samples(renderer, _batches(indices, renderer), pool)
+        probes = [sample for batch in batches for sample in batch]
+        _write_probes(config.output, probes)
     seconds = (time.perf_counter() - started) / len(probes) * missing
     for probe in probes:
         stored = layout.stored(probe.index, probe.label)
