@@ -1,0 +1,330 @@
+"""timm's own functions over drawn data sets, with the plug-in and without it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm.data
+import torch
+from timm.data import AugMixDataset, FastCollateMixup
+
+from fdsl_gpu.datasets import DatasetSpec, get_dataset
+from fdsl_gpu.formulas.view import View
+from fdsl_gpu.render import describe, render
+from fdsl_gpu.stream import FormulaDataset
+from fdsl_gpu.timm import create_dataset, create_loader
+
+SCRIPT = Path(__file__).parent / "timm_script.py"
+MEAN, STD = (0.2, 0.3, 0.4), (0.5, 0.6, 0.7)
+PLAIN = {"color_jitter": None, "mean": MEAN, "std": STD, "device": "cpu", "num_workers": 0}
+
+
+@pytest.fixture
+def small(small_ifs):
+    return DatasetSpec("small", 1, small_ifs)
+
+
+def normalised(dataset, indices, image_size, split="train", seed=42):
+    images, labels = render(dataset, indices, image_size=image_size, seed=seed, split=split)
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    return (images / 255 - mean) / std, labels
+
+
+def device_dataset(spec, num_samples=12, split="train", **settings):
+    dataset = create_dataset(spec, split=split, num_samples=num_samples, **settings)
+    dataset.pipeline = "device"
+    return dataset
+
+
+# --- create_dataset
+
+
+def test_dataset_has_the_published_size_and_a_length_by_default(caplog):
+    caplog.set_level("INFO", "fdsl_gpu")
+    train = create_dataset("fractaldb-1k", split="train")
+    val = create_dataset("fractaldb-1k", split="validation")
+    assert (len(train), len(val)) == (1_000_000, 10_000)
+    assert "1000 classes, 1000000 images of 362 px an epoch, seed 42" in caplog.text
+    image, label = val[3]
+    images, labels = render("fractaldb-1k", [3], image_size=362, seed=42, split="val")
+    assert torch.equal(image, images[0]) and label == labels[0]
+
+
+def test_settings_after_the_name():
+    dataset = create_dataset(
+        "fractaldb-1k?num_points=20480&image_size=40", split="train", num_samples=3, seed=5
+    )
+    spec = get_dataset("fractaldb-1k").replace(num_points=20480)
+    images, _ = render(spec, [2], image_size=40, seed=5)
+    assert torch.equal(dataset[2][0], images[0])
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"name": "fractldb-1k"}, "did you mean 'fractaldb-1k'"),
+        ({"name": "fractaldb-1k?num_point=1"}, "has no setting 'num_point'; did you mean"),
+        ({"name": "fractaldb-1k?num_points"}, "settings are written NAME"),
+        ({"name": "fractaldb-1k?image_size=big"}, "image_size must be a number of pixels"),
+        ({"name": "fractaldb-1k?pipeline=gpu"}, "pipeline must be one of"),
+        ({"split": "test"}, "split must be one of"),
+        ({"input_img_mode": "RGBA"}, "--input-img-mode must be one of"),
+        ({"root": "images"}, "--data-dir is for stored images"),
+        ({"repeats": 2.0}, "--epoch-repeats .*pass --train-num-samples instead"),
+        ({"class_map": "map.txt"}, "--class-map .*leave it out"),
+        ({"download": True}, "--dataset-download .*leave it out"),
+        ({"num_samples": 0}, "num_samples must be at least 1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_means_nothing_for_drawn_images_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        create_dataset(**{"name": "fractaldb-1k", "split": "train", **settings})
+
+
+# --- the host pipeline: timm's own loader over the map view
+
+
+def test_host_loader_shows_each_sample_of_each_epoch_once(small):
+    dataset = create_dataset(small, split="train", num_samples=12)
+    loader = create_loader(dataset, 16, 4, is_training=True, no_aug=True, **PLAIN)
+    assert len(loader) == 3
+    for epoch in (0, 1, 5):
+        dataset.set_epoch(epoch)
+        labels = torch.cat([labels for _, labels in loader])
+        expected = describe(small, range(12 * epoch, 12 * epoch + 12), seed=42)["label"]
+        assert sorted(labels.tolist()) == sorted(expected.tolist())
+
+
+def test_host_loader_validates_in_order_at_the_size_of_the_drawing(small):
+    dataset = FormulaDataset(small, image_size=16, num_samples=6, split="val", seed=42)
+    loader = create_loader(dataset, 16, 4, crop_pct=1.0, **PLAIN)
+    images, labels = (torch.cat(parts) for parts in zip(*loader, strict=True))
+    expected = normalised(small, range(6), 16, "val")
+    torch.testing.assert_close(images, expected[0])
+    assert torch.equal(labels, expected[1])
+
+
+def test_name_alone_makes_a_loader():
+    loader = create_loader(
+        "fractaldb-1k?image_size=32", (1, 16, 16), 2, True, num_samples=4, seed=3, **PLAIN
+    )
+    labels = torch.cat([labels for images, labels in loader if images.shape == (2, 1, 16, 16)])
+    expected = describe("fractaldb-1k", range(4), seed=3)["label"]
+    assert sorted(labels.tolist()) == sorted(expected.tolist())
+
+
+def test_augmix_shows_new_samples_in_each_epoch(small):
+    dataset = AugMixDataset(create_dataset(small, split="train", num_samples=8), num_splits=2)
+    loader = create_loader(dataset, 16, 4, is_training=True, num_aug_splits=2, **PLAIN)
+    loader.dataset.set_epoch(3)
+    labels = torch.cat([labels[:4] for images, labels in loader if len(images) == 8])
+    expected = describe(small, range(24, 32), seed=42)["label"]
+    assert sorted(labels.tolist()) == sorted(expected.tolist())
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"use_multi_epochs_loader": True}, "--use-multi-epochs-loader .*workers persist"),
+        ({"num_aug_repeats": 3}, "--aug-repeats .*torchrun only"),
+        ({"input_size": (1, 16, 16)}, "takes 1 channels and the images are drawn with 3"),
+        ({"batch_size": 13}, "an epoch of 12 samples has no batch of 13"),
+        ({"collate_fn": FastCollateMixup(num_classes=6)}, "--num-classes must be at least 7"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_host_loader_refuses(small, settings, message):
+    dataset = create_dataset(small, split="train", num_samples=12)
+    with pytest.raises(ValueError, match=message):
+        create_loader(
+            dataset,
+            **{"input_size": 16, "batch_size": 4, "is_training": True, **PLAIN, **settings},
+        )
+
+
+def test_unknown_keyword_is_a_type_error(small):
+    with pytest.raises(TypeError, match="num_wokers"):
+        create_loader(small, 16, 4, num_samples=4, num_wokers=2)
+
+
+# --- the device pipeline: whole batches, here on a CPU
+
+
+def test_device_loader_draws_what_timm_would_crop(small):
+    dataset = device_dataset(small)
+    loader = create_loader(dataset, 16, 4, is_training=True, scale=(0.3, 0.9), vflip=0.25, **PLAIN)
+    assert len(loader) == 3 and loader.sampler is None
+    view = View(16, canvas_size=362, crop="resized", scale=(0.3, 0.9), hflip=0.5, vflip=0.25)
+    for epoch in (0, 1, 1, 4):
+        loader.dataset.set_epoch(epoch)
+        images, labels = (torch.cat(parts) for parts in zip(*loader, strict=True))
+        expected = normalised(small, range(12 * epoch, 12 * epoch + 12), view)
+        torch.testing.assert_close(images, expected[0])
+        assert torch.equal(labels, expected[1])
+
+
+def test_device_loader_validates_on_the_centre_and_keeps_the_last_batch(small):
+    loader = create_loader(device_dataset(small, 6, "validation"), 16, 4, crop_pct=0.8, **PLAIN)
+    for _ in range(2):  # validation is the same each time
+        images, labels = (torch.cat(parts) for parts in zip(*loader, strict=True))
+        expected = normalised(small, range(6), 20, "val")
+        torch.testing.assert_close(images, expected[0][..., 2:18, 2:18])
+        assert torch.equal(labels, expected[1])
+
+
+def test_device_loader_without_augmentation_shows_the_whole_drawing(small):
+    options = {**PLAIN, "color_jitter": 0.4, "re_prob": 0.5, "img_dtype": torch.bfloat16}
+    loader = create_loader(device_dataset(small), 16, 4, True, no_aug=True, **options)
+    images, _ = next(iter(loader))
+    torch.testing.assert_close(images, normalised(small, range(4), 16)[0].bfloat16())
+
+
+def test_device_loader_mixes_whole_batches(small):
+    mixup = FastCollateMixup(mixup_alpha=0.8, label_smoothing=0.1, num_classes=7)
+    loader = create_loader(
+        device_dataset(small), 16, 4, True, no_aug=True, collate_fn=mixup, **PLAIN
+    )
+    images, target = next(iter(loader))
+    expected, labels = normalised(small, range(4), 16)
+    # each is lam * itself + (1 - lam) * its partner: read lam off the target
+    smooth = torch.full((4, 7), 0.1 / 7).scatter_(1, labels[:, None], 0.9 + 0.1 / 7)
+    difference = (smooth - smooth.flip(0))[0]
+    assert difference.abs().max() > 0.5
+    lam = ((target - smooth.flip(0))[0] / difference)[labels[0]]
+    torch.testing.assert_close(images, lam * expected + (1 - lam) * expected.flip(0))
+    assert loader.mixup_enabled
+    loader.mixup_enabled = False
+    images, target = next(iter(loader))
+    torch.testing.assert_close(images, expected)
+    torch.testing.assert_close(target, smooth)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"color_jitter": 0.4}, "--color-jitter .*pipeline=host"),
+        ({"auto_augment": "rand-m9"}, "--aa .*pipeline=host"),
+        ({"re_prob": 0.25}, "--reprob .*pipeline=host"),
+        ({"num_aug_repeats": 3}, "--aug-repeats .*pipeline=host"),
+        ({"train_crop_mode": "rkrc"}, "--train-crop-mode .*pipeline=host"),
+        ({"input_size": (3, 16, 24)}, "drawn square"),
+        ({"collate_fn": list}, "--collate-fn .*pipeline=host"),
+        (
+            {"collate_fn": FastCollateMixup(num_classes=7), "batch_size": 3},
+            "--batch-size must be even",
+        ),
+        ({"collate_fn": FastCollateMixup(num_classes=7, mode="half")}, "--mixup-mode"),
+        ({"tf_preprocessing": True}, "--tf-preprocessing .*pipeline=host"),
+        ({"batch_size": 13}, "num_samples 12 is less than the global batch of 13"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_device_loader_refuses(small, settings, message):
+    with pytest.raises(ValueError, match=message):
+        create_loader(
+            device_dataset(small),
+            **{"input_size": 16, "batch_size": 4, "is_training": True, **PLAIN, **settings},
+        )
+
+
+def test_device_loader_refuses_augmix(small):
+    with pytest.raises(ValueError, match="--aug-splits .*pipeline=host"):
+        create_loader(AugMixDataset(device_dataset(small)), 16, 4, True, num_aug_splits=2, **PLAIN)
+
+
+# --- the plug-in, in processes of its own
+
+
+def epochs_of(output):
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+
+def labels_of(dataset, indices, split="train", seed=7):
+    return describe(dataset, indices, seed=seed, split=split)["label"].tolist()
+
+
+# name -> arguments, and how often each label of an epoch is seen (None: labels are mixed)
+CASES = {
+    "workers": ("--workers 2 --epochs 2", 1),
+    "mixup": ("--mixup 0.8", None),
+    "mixup, no prefetcher": ("--mixup 0.8 --no-prefetcher", None),
+    "aa": ("--aa rand-m9-mstd0.5-inc1 --no-prefetcher", 1),
+    "reprob": ("--reprob 0.5", 1),
+    "bf16": ("--amp", 1),
+    "grad accum": ("--grad-accum-steps 2", 1),
+    "gray": ("--in-chans 1", 1),
+    "aug splits": ("--aug-splits 2 --aa augmix-m3-w3 --epochs 2", 2),
+    "img sizes": ("--train-img-sizes 32 48 --epochs 2", 1),
+    "naflex": (
+        "--naflex-loader --model naflexvit_base_patch16_gap --epochs 2 --workers 1 "
+        "--model-kwargs depth=1 embed_dim=64 num_heads=2",
+        1,
+    ),
+    "device": ("--dataset fdsl/fractaldb-1k?pipeline=device --color-jitter 0 --epochs 2", 1),
+}
+RUN_CASES = """
+import contextlib, io, json, runpy, sys
+import fdsl_gpu.timm_plugin, torch
+
+torch.set_num_threads(1)
+script, cases = sys.argv[1], json.loads(sys.argv[2])
+for name, (arguments, _) in cases.items():
+    sys.argv = [script, "--dataset", "fdsl/fractaldb-1k?image_size=64", *arguments.split()]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        runpy.run_path(script, run_name="__main__")
+    lines = [line for line in printed.getvalue().splitlines() if line.startswith("{")]
+    print(json.dumps({name: [json.loads(line) for line in lines]}))
+"""
+
+
+def test_plugin_feeds_timm_as_its_train_script_calls_it(run_python):
+    output = run_python(RUN_CASES, SCRIPT, json.dumps(CASES))
+    results = {name: epochs for result in epochs_of(output) for name, epochs in result.items()}
+    assert list(results) == list(CASES)
+    val_labels = labels_of("fractaldb-1k", range(6), "val", seed=42)
+    for name, epochs in results.items():
+        arguments, times = CASES[name]
+        assert [each["epoch"] for each in epochs] == list(range(1 + ("--epochs 2" in arguments)))
+        for each in epochs:
+            assert all(0 < loss < 20 for loss in each["losses"]), name
+            assert each["val_labels"] == val_labels, name
+            start = 12 * each["epoch"]
+            expected = labels_of("fractaldb-1k", range(start, start + 12))
+            if times is None:
+                assert set(each["labels"]) <= set(expected), name
+            else:
+                assert sorted(each["labels"]) == sorted(expected * times), name
+
+
+def script(*arguments, launcher):
+    ways = {
+        "device modules": [SCRIPT, "--device-modules", "fdsl_gpu.timm_plugin"],
+        "launcher": ["-m", "fdsl_gpu.timm", SCRIPT],
+    }
+    return subprocess.run(
+        [sys.executable, *ways[launcher], "--dataset", "fdsl/fractaldb-1k", *arguments],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_device_modules_start_at_any_epoch():
+    process = script("--start-epoch", "3", "--epochs", "4", launcher="device modules")
+    assert process.returncode == 0, process.stderr
+    (epoch,) = epochs_of(process.stdout)
+    assert sorted(epoch["labels"]) == sorted(labels_of("fractaldb-1k", range(36, 48)))
+
+
+def test_launcher_refuses_too_few_classes_before_training():
+    process = script("--num-classes", "999", launcher="launcher")
+    assert process.returncode == 1 and not process.stdout
+    assert "--num-classes must be at least 1000, the classes of 'fractaldb-1k'" in process.stderr
+
+
+def test_importing_the_functions_changes_nothing_in_timm():
+    assert timm.data.create_dataset.__module__ == "timm.data.dataset_factory"
+    assert not hasattr(timm.data.create_dataset, "__wrapped__")
+    assert not hasattr(timm.data.create_loader, "__wrapped__")
