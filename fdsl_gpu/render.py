@@ -155,6 +155,11 @@ class Renderer:
                 f"data set {self.dataset.name!r} can be drawn at any image_size, but not through "
                 f"{self.view}; pass an integer"
             )
+        if self.view.supersample > 1 and self.dataset.target == "mask":
+            raise ValueError(
+                f"data set {self.dataset.name!r} has masks, which cannot be averaged; pass "
+                f"supersample=1, got {self.view.supersample}"
+            )
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be in [0, 2**64), got {self.seed}")
         if self.split not in get_args(Split):
@@ -174,13 +179,15 @@ class Renderer:
     def instance(self, indices: NDArray[np.uint64]) -> Any:
         """Who the samples with these indices are; NumPy on the host, some microseconds an image."""
         offset = np.uint64(VALIDATION_INDEX if self.split == "val" else 0)
-        return self.dataset.formula.instance(indices + offset, self.seed, self.view)
+        return self.dataset.formula.instance(indices + offset, self.seed, self.view.drawn)
 
     def draw(self, instance: Any) -> tuple[Tensor, Tensor]:
         """Images uint8 [N, C, H, W] and targets of an instance, on the device."""
         size, count = instance.image_size, len(instance.label)
         where = self.device if self.backend == "triton" else torch.device("cpu")
-        images = torch.empty((count, self.channels, size, size), dtype=torch.uint8, device=where)
+        averaged = self.view.supersample > 1
+        channels = self.dataset.formula.channels if averaged else self.channels
+        images = torch.empty((count, channels, size, size), dtype=torch.uint8, device=where)
         drawn = [images]
         if self.dataset.target == "mask":
             drawn.append(torch.empty((count, size, size), dtype=torch.uint8, device=where))
@@ -192,4 +199,13 @@ class Renderer:
             target = torch.from_numpy(instance.multi_hot)
         else:
             target = torch.from_numpy(instance.label)
+        if averaged:
+            images = _averaged(images, self.view.supersample)
+            images = images.expand(-1, self.channels, -1, -1).contiguous()
         return images.to(self.device, non_blocking=True), target.to(self.device)
+
+
+def _averaged(images: Tensor, times: int) -> Tensor:
+    """Means of squares of times x times pixels, halves rounded up; exact, so alike everywhere."""
+    sums = torch.nn.functional.avg_pool2d(images.float(), times, divisor_override=1)
+    return ((sums + times**2 // 2) / times**2).floor().to(torch.uint8)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fdsl_gpu import datasets, render
+from fdsl_gpu import datasets
 from fdsl_gpu.backends import choose
 from fdsl_gpu.datasets import DatasetSpec, get_dataset, list_datasets
 from fdsl_gpu.formulas.base import View
-from fdsl_gpu.render import describe
+from fdsl_gpu.render import describe, render
 
 
 @pytest.fixture
@@ -19,36 +19,36 @@ def small(small_ifs):
 @pytest.mark.parametrize("image_size", [31, 64, 224, 362])
 def test_numba_draws_the_definition_of_fractaldb(image_size):
     indices = [0, 5, 999, 2**33 + 1, 2**62 - 1]
-    expected = render.render("fractaldb-1k", indices, image_size=image_size, backend="numpy")
-    actual = render.render("fractaldb-1k", indices, image_size=image_size, backend="numba")
+    expected = render("fractaldb-1k", indices, image_size=image_size, backend="numpy")
+    actual = render("fractaldb-1k", indices, image_size=image_size, backend="numba")
     for ours, definition in zip(actual, expected, strict=True):
         assert torch.equal(ours, definition)
 
 
 def test_images_are_gray_uint8_repeated_into_channels(small):
-    images, labels = render.render(small, range(5), image_size=20)
+    images, labels = render(small, range(5), image_size=20)
     assert images.shape == (5, 3, 20, 20) and images.dtype == torch.uint8
     assert labels.shape == (5,) and labels.dtype == torch.int64
     assert set(images.unique().tolist()) == {0, 127}
-    one, _ = render.render(small, range(5), image_size=20, channels=1)
+    one, _ = render(small, range(5), image_size=20, channels=1)
     assert torch.equal(one.expand(-1, 3, -1, -1), images)
 
 
 @pytest.mark.parametrize("indices", [torch.tensor([4, 0]), np.array([4, 0], np.int32), [4, 0]])
 def test_indices_may_come_in_any_container(small, indices):
-    images, labels = render.render(small, indices, image_size=16)
-    whole, all_labels = render.render(small, range(5), image_size=16)
+    images, labels = render(small, indices, image_size=16)
+    whole, all_labels = render(small, range(5), image_size=16)
     assert torch.equal(images, whole[[4, 0]]) and torch.equal(labels, all_labels[[4, 0]])
 
 
 def test_no_indices_give_no_images(small):
-    images, labels = render.render(small, [], image_size=16)
+    images, labels = render(small, [], image_size=16)
     assert images.shape == (0, 3, 16, 16) and labels.shape == (0,)
 
 
 def test_describe_names_what_render_draws(small):
     described = describe(small, range(700), seed=5)
-    _, labels = render.render(small, range(700), image_size=3, seed=5)
+    _, labels = render(small, range(700), image_size=3, seed=5)
     assert described["label"].tolist() == labels.tolist()
     assert np.bincount(described["label"]).tolist() == [100] * 7
     assert set(described["weight_row"]) == {0, 1, 2} and set(described["flip"]) == {0, 1, 2, 3}
@@ -58,7 +58,7 @@ def test_flip_is_that_of_the_finished_image(small):
     described = describe(small, range(60))
     same = {}
     # the same category, row and flip give the same frame: compare where points fall on average
-    images, _ = render.render(small.replace(mask="full"), range(60), image_size=24)
+    images, _ = render(small.replace(mask="full"), range(60), image_size=24)
     for i in range(60):
         key = (int(described["label"][i]), int(described["weight_row"][i]))
         turned = images[i, 0].float()
@@ -94,18 +94,18 @@ def test_flip_is_that_of_the_finished_image(small):
 def test_arguments_out_of_range_are_refused(small, arguments, error, message):
     settings = {"indices": [0], "image_size": 16, **arguments}
     with pytest.raises(error, match=message):
-        render.render(small, settings.pop("indices"), **settings)
+        render(small, settings.pop("indices"), **settings)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_a_device_that_is_not_there_is_named(small):
     with pytest.raises(RuntimeError, match="device 'cuda' needs a GPU and torch sees none"):
-        render.render(small, [0], image_size=16, device="cuda")
+        render(small, [0], image_size=16, device="cuda")
 
 
 def test_colour_needs_three_channels(small):
     with pytest.raises(ValueError, match="channels must be 3 for a coloured drawing, got 1"):
-        render.render(small.replace(drawing="patch_color"), [0], image_size=16, channels=1)
+        render(small.replace(drawing="patch_color"), [0], image_size=16, channels=1)
 
 
 def test_auto_takes_the_fastest_and_says_so_once(small, caplog, monkeypatch):
@@ -116,6 +116,19 @@ def test_auto_takes_the_fastest_and_says_so_once(small, caplog, monkeypatch):
     assert [record.message for record in caplog.records] == [
         "IfsFormula is drawn by the numba backend on cpu"
     ]
+
+
+def test_supersampled_images_are_means_of_larger_ones(small):
+    from fdsl_gpu.formulas.view import View
+
+    large, labels = render(small, range(5), image_size=48, channels=1)
+    images, again = render(small, range(5), image_size=View(16, supersample=3))
+    blocks = large.view(5, 1, 16, 3, 16, 3).int().sum((3, 5))
+    expected = torch.div(blocks + 4, 9, rounding_mode="floor").to(torch.uint8)
+    assert torch.equal(images, expected.expand(-1, 3, -1, -1)) and torch.equal(labels, again)
+    assert len(images.unique()) > 5
+    with pytest.raises(ValueError, match=r"supersample must be in \[1, 512\] for a canvas of 16"):
+        View(16, supersample=513)
 
 
 class OneDot:
@@ -137,11 +150,11 @@ class OneDot:
 
 def test_a_formula_with_a_definition_alone_is_drawn_by_numpy():
     spec = DatasetSpec("dot", 1, OneDot())
-    images, labels = render.render(spec, [0, 1], image_size=3)
+    images, labels = render(spec, [0, 1], image_size=3)
     assert labels.tolist() == [0, 1]
     assert images.nonzero().tolist() == [[n, c, n, 0] for n in (0, 1) for c in (0, 1, 2)]
     with pytest.raises(ValueError, match="OneDot has no numba drawing; use backend='auto'"):
-        render.render(spec, [0], image_size=3, backend="numba")
+        render(spec, [0], image_size=3, backend="numba")
     assert View(3).image_size == 3
 
 

@@ -12,7 +12,7 @@ the last bit from one CPU or libm to the next, and an image must not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Literal, get_args
 
@@ -84,6 +84,8 @@ class View:
         hflip: Probability of a left-right mirror image, on top of the drawing's own turns.
         vflip: Probability of a top-bottom mirror image.
         rot90: Whether the canvas is turned by a random number of quarter turns.
+        supersample: Draw at so many times the size and average: thin drawings stay visible at
+            small sizes, and learning from them gets easier.
 
     Raises:
         ValueError: A setting is out of range, or contradicts another.
@@ -106,6 +108,7 @@ class View:
     hflip: float = 0.0
     vflip: float = 0.0
     rot90: bool = False
+    supersample: int = 1
 
     def __post_init__(self) -> None:
         for name, size in (("image_size", self.image_size), ("canvas_size", self.canvas)):
@@ -132,6 +135,11 @@ class View:
         low, high = self.rotation
         if not -360 <= low <= high <= 360:
             raise ValueError(f"rotation must be -360 <= low <= high <= 360, got {low}, {high}")
+        if not 1 <= self.supersample <= MAX_SIZE // self.canvas:
+            raise ValueError(
+                f"supersample must be in [1, {MAX_SIZE // self.canvas}] for a canvas of "
+                f"{self.canvas} pixels, got {self.supersample}"
+            )
         for name in ("hflip", "vflip"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
@@ -140,6 +148,17 @@ class View:
     def of(cls, image_size: int | View) -> View:
         """A view as it is, or the plain view of this size."""
         return image_size if isinstance(image_size, View) else cls(image_size)
+
+    @property
+    def drawn(self) -> View:
+        """The view that is drawn, before it is averaged down."""
+        times = self.supersample
+        if times == 1:
+            return self
+        canvas_size = self.canvas_size and self.canvas_size * times
+        return replace(
+            self, image_size=self.image_size * times, canvas_size=canvas_size, supersample=1
+        )
 
     @property
     def canvas(self) -> int:
