@@ -91,7 +91,7 @@ def cached_boxes(
         _log.warning("the frames in %s are damaged; computing them again", path)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         _log.warning("the frames in %s cannot be read (%s); computing them again", path, error)
     _log.info("computing the frames of %d categories x %d weight rows, once", *shape[:2])
     start = time.perf_counter()
