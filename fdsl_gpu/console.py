@@ -11,11 +11,10 @@ from typing import Final
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from fdsl_gpu.demo import DemoConfig, demo
 from fdsl_gpu.export import ExportConfig, ExportSummary, export
-from fdsl_gpu.pretrain import PretrainConfig, Report, pretrain
+from fdsl_gpu.pretrain import PretrainConfig, Report, Speed, pretrain
 from fdsl_gpu.pretrain import Progress as PretrainProgress
 from fdsl_gpu.runs import SETTINGS
 
@@ -38,22 +37,21 @@ def run_pretrain(config: PretrainConfig) -> None:
     with _resumable(config), _training_bar(config) as report:
         end = pretrain(config, report)
     if not _is_other_rank():
-        _console.print(_summary(config, end))
+        _say(*_summary(config, end))
 
 
 def run_demo(config: DemoConfig) -> None:
     """`fdsl-gpu demo`."""
     run = config.pretraining()
-    _console.print(
-        f"Pre-training {run.model} on {run.spec().num_classes} categories of {run.dataset} "
-        f"at {run.image_size} pixels: {run.num_updates * run.batch_size:,} images, each drawn "
-        "when it is needed and seen once. Some compiling comes first."
+    _say(
+        f"Pre-training {run.model} on {run.spec().num_classes} categories of {run.dataset} at "
+        f"{run.image_size} pixels: {run.num_updates * run.batch_size:,} images, each drawn when it "
+        "is needed and seen once.",
+        "Compiling comes first.",
     )
     with _resumable(run), _training_bar(run) as report:
         preview, end = demo(config, run, report)
-    table = _summary(run, end)
-    table.add_row("preview", f"{preview}: categories as rows, instances as columns")
-    _console.print(table)
+    _say(*_summary(run, end), f"preview  {preview}: categories as rows, instances as columns")
 
 
 def run_export(config: ExportConfig) -> ExportSummary:
@@ -62,9 +60,14 @@ def run_export(config: ExportConfig) -> ExportSummary:
         task = bar.add_task("export", total=config.count)
         return export(
             config,
-            say=_console.print,
+            say=_say,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        _console.print(line, soft_wrap=True, markup=False)
 
 
 def _is_other_rank() -> bool:
@@ -101,7 +104,7 @@ def _training_bar(config: PretrainConfig) -> Iterator[Report]:
             bar.update(task, completed=progress.update, description=text)
             if not _console.is_terminal and shown != (row := progress.learned.get("update", 0.0)):
                 shown = row
-                _console.print(f"update {progress.update:,} of {progress.num_updates:,}  {text}")
+                _say(f"update {progress.update:,} of {progress.num_updates:,}  {text}")
 
         yield report
 
@@ -113,29 +116,39 @@ def _line(config: PretrainConfig, progress: PretrainProgress) -> str:
         parts.append(f"loss {progress.learned['loss']:.3f}")
     if "val_top1" in progress.learned:
         parts.append(f"top-1 {progress.learned['val_top1']:.1f} %")
-    parts.append(f"{progress.img_s:,.0f} images/s, {_drawing(progress)}")
+    if progress.speed.images:
+        parts.append(_speed(progress.speed))
     return "  ".join(parts)
 
 
-def _drawing(progress: PretrainProgress) -> str:
-    return f"drawing {progress.draw_share:.0%} of the time, waited for {progress.wait_share:.0%}"
+def _speed(speed: Speed) -> str:
+    return (
+        f"{speed.img_s:,.0f} images/s, drawing {speed.draw_share:.0%} of the time, "
+        f"waited for {speed.wait_share:.0%}"
+    )
 
 
-def _summary(config: PretrainConfig, end: PretrainProgress) -> Table:
+def _summary(config: PretrainConfig, end: PretrainProgress) -> list[str]:
     folder, learned = config.output, end.learned
-    table = Table.grid(padding=(0, 2))
-    table.add_row("model", f"{config.model}, {end.num_classes:,} categories of {config.dataset}")
-    table.add_row("images", f"{end.images:,} drawn and trained on now, none stored")
-    if end.images:
-        table.add_row("speed", f"{end.img_s:,.0f} images/s; {_drawing(end)}")
-    for name, of in (("", "weights"), ("_ema", "their moving average")):
+    lines = [
+        f"model    {config.model}, {end.num_classes:,} categories of {config.dataset}",
+        f"images   {end.update * config.batch_size:,} drawn, none stored",
+    ]
+    if end.speed.images:
+        lines.append(f"speed    {_speed(end.speed)}")
+    for name, of in (("", "weights"), ("_ema", "weights' moving average")):
         if f"val_top1{name}" in learned:
-            chance = 100 / end.num_classes
-            top1 = f"{learned[f'val_top1{name}']:.1f} % of {config.val_size:,} held-out images"
-            table.add_row("top-1", f"{top1} ({of}); chance is {chance:.2g} %")
+            top1, chance = learned[f"val_top1{name}"], 100 / end.num_classes
+            lines.append(
+                f"top-1    {top1:.1f} % of {config.val_size:,} held-out images with the {of}; "
+                f"chance is {chance:.2g} %"
+            )
     weights = folder / "model.safetensors"
-    table.add_row("weights", f'timm.create_model("{config.model}", num_classes={end.num_classes}, ')
-    table.add_row("", f'    in_chans={config.channels}, checkpoint_path="{weights}")')
-    table.add_row("log", f"{folder / 'log.csv'}, {folder / 'speed.csv'}")
-    table.add_row("filters", f"{folder / 'filters.png'}: what the first layer looks for")
-    return table
+    lines += [
+        f"weights  {weights}, which timm reads:",
+        f'         timm.create_model("{config.model}", num_classes={end.num_classes}, '
+        f'in_chans={config.channels}, checkpoint_path="{weights}")',
+        f"log      {folder / 'log.csv'}, {folder / 'speed.csv'}",
+        f"filters  {folder / 'filters.png'}: what the first layer looks for",
+    ]
+    return lines

@@ -20,14 +20,14 @@ PICTURE_SIDE: Final = 640
 _log: Final = logging.getLogger("fdsl_gpu")
 
 
-def draw_filters(model: nn.Module, path: Path) -> bool:
+def draw_filters(model: nn.Module, path: Path, *, gray: bool) -> bool:
     """Draw the filters of the first convolution as a PNG: each stretched to its own range.
-
-    Filters of three input channels are drawn in colour, others as the gray mean of their channels.
 
     Args:
         model: Any model; one without a convolution has no picture, which is logged.
         path: The picture.
+        gray: Whether the model sees gray images, whose channels are equal: then only the sum of a
+            filter's channels acts, and it is what is drawn. Three channels are colours otherwise.
 
     Returns:
         Whether there is a picture.
@@ -43,17 +43,17 @@ def draw_filters(model: nn.Module, path: Path) -> bool:
     if first is None:
         _log.warning("the model has no convolution: no picture of its filters")
         return False
-    sheet = filter_sheet(first.weight.detach().float().cpu())
+    sheet = filter_sheet(first.weight.detach().float().cpu(), gray=gray)
     with replacing(path) as partial:
         Image.fromarray(sheet.numpy()).save(partial, "PNG")
     return True
 
 
-def filter_sheet(weight: Tensor) -> Tensor:  # [F, C, h, w] -> [H, W, 3] uint8
+def filter_sheet(weight: Tensor, *, gray: bool) -> Tensor:  # [F, C, h, w] -> [H, W, 3] uint8
     """All filters side by side on white, as square a sheet as can be."""
     count, channels, height, width = weight.shape
-    if channels != 3:
-        weight = weight.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    if gray or channels != 3:
+        weight = weight.sum(1, keepdim=True).expand(-1, 3, -1, -1)
     low, high = weight.amin((1, 2, 3), keepdim=True), weight.amax((1, 2, 3), keepdim=True)
     pixels = ((weight - low) / (high - low).clamp_min(1e-12) * 255).round().byte()
     columns = int(torch.tensor(count).sqrt().ceil())

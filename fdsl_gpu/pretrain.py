@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from fdsl_gpu.runs import CsvLog, check_same_run, open_run
 from fdsl_gpu.settings import plain_settings
 from fdsl_gpu.trainer import Trainer
 
-__all__ = ["PretrainConfig", "Progress", "Report", "pretrain"]
+__all__ = ["PretrainConfig", "Progress", "Report", "Speed", "pretrain"]
 
 _LEARNED: Final = ("update", "epoch", "images", "lr", "loss", "val_loss", "val_top1")
 _LEARNED_EMA: Final = ("val_loss_ema", "val_top1_ema")
@@ -29,28 +28,20 @@ _SPEED: Final = ("update", "seconds", "img_s", "draw_share", "wait_share")
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run is, on the first rank.
+class Speed:
+    """How fast it went, validation and checkpoints left out.
 
     Args:
-        update: Updates done.
-        num_updates: Updates of the whole run.
-        num_classes: Categories; chance is one in as many.
-        learned: The newest value in each column of log.csv that has one.
-        images: Images trained on since this process started, over all ranks.
-        seconds: Time that took, without validation and checkpoints.
+        images: Images trained on, over all ranks.
+        seconds: Time that took.
         draw_seconds: Time that drawing took, most of it beside the training.
         wait_seconds: Time that the training waited for a batch.
     """
 
-    update: int
-    num_updates: int
-    num_classes: int
-    learned: dict[str, float]
-    images: int
-    seconds: float
-    draw_seconds: float
-    wait_seconds: float
+    images: int = 0
+    seconds: float = 0.0
+    draw_seconds: float = 0.0
+    wait_seconds: float = 0.0
 
     @property
     def img_s(self) -> float:
@@ -67,15 +58,33 @@ class Progress:
         """Share of the training time that went by waiting for a batch."""
         return self.wait_seconds / self.seconds if self.seconds else 0.0
 
-    def since(self, earlier: Progress) -> Progress:
-        """The same, with the times counted from an earlier moment."""
-        return dataclasses.replace(
-            self,
-            images=self.images - earlier.images,
-            seconds=self.seconds - earlier.seconds,
-            draw_seconds=self.draw_seconds - earlier.draw_seconds,
-            wait_seconds=self.wait_seconds - earlier.wait_seconds,
+    def since(self, earlier: Speed) -> Speed:
+        """What has come on top since an earlier moment."""
+        return Speed(
+            self.images - earlier.images,
+            self.seconds - earlier.seconds,
+            self.draw_seconds - earlier.draw_seconds,
+            self.wait_seconds - earlier.wait_seconds,
         )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is, on the first rank.
+
+    Args:
+        update: Updates done.
+        num_updates: Updates of the whole run.
+        num_classes: Categories; chance is one in as many.
+        learned: The newest value in each column of log.csv that has one.
+        speed: How fast this process is; its first update, when compilers run, left out.
+    """
+
+    update: int
+    num_updates: int
+    num_classes: int
+    learned: dict[str, float]
+    speed: Speed
 
 
 Report = Callable[[Progress], None]
@@ -138,15 +147,20 @@ class _Run:
             self.models["_ema"] = trainer.ema.module
         self.learned: CsvLog | None = None
         self.board: Any = None
-        self.images, self.seconds = 0, 0.0
         if ranks.is_first:
             update = trainer.update_number
             columns = _LEARNED if trainer.ema is None else _LEARNED + _LEARNED_EMA
             self.learned = CsvLog(config.output / "log.csv", columns, update)
-            self.speed = CsvLog(config.output / "speed.csv", _SPEED, update)
+            self.speed_log = CsvLog(config.output / "speed.csv", _SPEED, update)
             if config.tensorboard:
                 self.board = _tensorboard(config.output / "tensorboard", update)
-        self.logged = self.progress()
+        self.images, self.seconds = 0, 0.0
+        # what had come together after the first update, and when the last row was written
+        self.started = self.logged = Speed()
+
+    def _speed(self) -> Speed:
+        loader = self.trainer.loader
+        return Speed(self.images, self.seconds, loader.draw_seconds, loader.wait_seconds)
 
     def progress(self) -> Progress:
         """Where the run is."""
@@ -155,24 +169,23 @@ class _Run:
             num_updates=self.config.num_updates,
             num_classes=self.trainer.spec.num_classes,
             learned={} if self.learned is None else dict(self.learned.newest),
-            images=self.images,
-            seconds=self.seconds,
-            draw_seconds=self.trainer.loader.draw_seconds,
-            wait_seconds=self.trainer.loader.wait_seconds,
+            speed=self._speed().since(self.started),
         )
 
     def advance(self) -> None:
         """One update, and the row and the checkpoint that are due after it."""
         config, trainer = self.config, self.trainer
-        lr, started = trainer.lr, time.perf_counter()
+        lr, began = trainer.lr, time.perf_counter()
         trainer.update()
         update = trainer.update_number
         epoch, into_epoch = divmod(update, config.updates_per_epoch)
         row_is_due = into_epoch == 0 or update % config.log_interval == 0
         # on a GPU, asking for the loss waits for the updates: part of their time
         loss = trainer.take_loss() if row_is_due else 0.0
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - began
         self.images += config.batch_size
+        if self.images == config.batch_size:
+            self.started = self.logged = self._speed()
         if not math.isfinite(loss):
             raise RuntimeError(
                 f"the loss is {loss} at update {update}: lower --lr, raise --warmup-epochs or set "
@@ -199,11 +212,12 @@ class _Run:
     def _write_row(self, row: dict[str, float]) -> None:
         if self.learned is None:
             return
-        lately, self.logged = self.progress().since(self.logged), self.progress()
-        speed = {name: round(getattr(lately, name), 4) for name in _SPEED}
+        now = self._speed()
+        lately, self.logged = now.since(self.logged), now
+        speed = {name: round(getattr(lately, name), 4) for name in _SPEED[1:]}
         # the row of a checkpoint is on the disk before the checkpoint is
         self.learned.append(row)
-        self.speed.append(speed)
+        self.speed_log.append(speed | {"update": row["update"]})
         if self.board is not None:
             for name, value in (row | speed).items():
                 self.board.add_scalar(name, value, int(row["update"]))
@@ -220,7 +234,8 @@ class _Run:
         }
         for name, model in self.models.items():
             save_weights(config.output / f"model{name}.safetensors", model, about)
-        draw_filters(self.trainer.model, config.output / "filters.png")
+        gray = self.trainer.spec.formula.channels == 1
+        draw_filters(self.trainer.model, config.output / "filters.png", gray=gray)
         if self.board is not None:
             self.board.close()
 
