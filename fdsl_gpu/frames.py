@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -69,9 +70,12 @@ def compute_boxes(
         result[number] = boxes(maps[number, own], probs[number, own], weights, uniforms)
 
     with ThreadPoolExecutor(num_cores()) as pool:
-        for done, _ in enumerate(pool.map(compute, range(len(maps))), 1):
-            if progress is not None:
-                progress(done, len(maps))
+        try:
+            for done, _ in enumerate(pool.map(compute, range(len(maps))), 1):
+                if progress is not None:
+                    progress(done, len(maps))
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the rest
     return result
 
 
@@ -96,21 +100,23 @@ def cached_boxes(
     _log.info("computing the frames of %d categories x %d weight rows, once", *shape[:2])
     start = time.perf_counter()
     boxes = compute_boxes(maps, probs, weights, progress)
-    _log.info("frames computed in %.1f s; kept in %s", time.perf_counter() - start, path)
+    _log.info("frames computed in %.1f s", time.perf_counter() - start)
     _keep(path, boxes)
     return boxes
 
 
 def _keep(path: Path, boxes: Float64) -> None:
-    # another process may compute the same: each writes a file of its own, and the last takes the
-    # name
+    # another process may compute the same: each writes its own file, and the last takes the name
     scratch = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(scratch, "wb") as file:
             np.save(file, boxes)
         os.replace(scratch, path)
+        _log.info("frames kept in %s", path)
     except OSError as error:
+        with suppress(OSError):
+            scratch.unlink()
         _log.warning(
             "cannot keep the frames (%s), so they will be computed again next time; "
             "set FDSL_GPU_CACHE to a folder that can be written",
