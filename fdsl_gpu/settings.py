@@ -130,9 +130,15 @@ def load_settings(kind: type[Config], path: Path) -> Config:
         try:
             settings[name] = _typed(value, hints[name])
         except TypeError:
-            wanted = str(getattr(hints[name], "__name__", hints[name])).replace("typing.", "")
-            raise ValueError(f"{path}: setting {name!r} must be {wanted}, got {value!r}") from None
+            raise ValueError(
+                f"{path}: setting {name!r} must be {_words(hints[name])}, got {value!r}"
+            ) from None
     return kind(**settings)
+
+
+def _words(hint: Any) -> str:
+    is_plain = isinstance(hint, type) and get_origin(hint) is None
+    return hint.__name__ if is_plain else str(hint).replace("typing.", "")
 
 
 def _typed(value: Any, hint: Any) -> Any:
