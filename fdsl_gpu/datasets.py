@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdsl_gpu.formulas.base import Formula, Target
+from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM
 from fdsl_gpu.formulas.ifs import IfsFormula
 from fdsl_gpu.formulas.ifs_table import IfsTable
 from fdsl_gpu.tables import load_ifs_folder, load_ifs_table, load_shipped_table
@@ -132,6 +133,24 @@ _DATASETS: dict[str, tuple[int, Callable[[], Formula]]] = {
     "1p-frac-0.01": (1, partial(_one_p_frac, 0.01)),
     "1p-frac-0.05": (1, partial(_one_p_frac, 0.05)),
     "1p-frac-0.2": (1, partial(_one_p_frac, 0.2)),
+    "rcdb-1k": (1, partial(dataclasses.replace, RCDB)),
+    "rcdb-21k": (1, partial(dataclasses.replace, RCDB, num_categories=21_000)),
+    "visualatom-1k": (1, partial(dataclasses.replace, VISUAL_ATOM)),
+    # the defaults of the published program rather than the script that calls it
+    "visualatom-1k-argparse": (
+        1,
+        partial(
+            dataclasses.replace,
+            VISUAL_ATOM,
+            min_noise=2.0,
+            max_noise=6.0,
+            max_growth=0.01,
+            min_radius=0,
+            max_radius=50,
+        ),
+    ),
+    "visualatom-21k": (1, partial(dataclasses.replace, VISUAL_ATOM, num_categories=21_000)),
+    "segrcdb": (1, partial(dataclasses.replace, SEG_RCDB)),
 }
 
 
