@@ -66,6 +66,12 @@ def test_a_device_that_is_not_here_is_no_failure(small, monkeypatch):
     assert "not available: device 'cuda' needs a GPU" in check.result
 
 
+def test_variants_of_a_formula_come_after_every_formula(small):
+    other = drawn_by(small, None)
+    order = doctor._each_formula_first({"a1": small, "a2": small, "a3": small, "b1": other})
+    assert list(order) == ["a1", "b1", "a2", "a3"]
+
+
 def test_report_can_be_read_and_says_what_failed():
     checks = (
         BackendCheck("a", "numpy", "cpu", passed=True, result="the definition", rate_img_s=1234.5),
