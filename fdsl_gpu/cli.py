@@ -44,6 +44,11 @@ COMMANDS: Final = {
         "fdsl_gpu.preview:preview",
         "Draw a sheet of samples: categories as rows, instances as columns.",
     ),
+    "search": Command(
+        "fdsl_gpu.search:SearchConfig",
+        "fdsl_gpu.console:run_search",
+        "Find categories as FractalDB's authors did. Started again, it goes on.",
+    ),
     "pretrain": Command(
         "fdsl_gpu.pretrain_config:PretrainConfig",
         "fdsl_gpu.console:run_pretrain",

@@ -17,8 +17,9 @@ from fdsl_gpu.export import ExportConfig, ExportSummary, export
 from fdsl_gpu.pretrain import PretrainConfig, Report, Speed, pretrain
 from fdsl_gpu.pretrain import Progress as PretrainProgress
 from fdsl_gpu.runs import SETTINGS
+from fdsl_gpu.search import SearchConfig, SearchResult, search
 
-__all__ = ["run_demo", "run_export", "run_pretrain", "show_log"]
+__all__ = ["run_demo", "run_export", "run_pretrain", "run_search", "show_log"]
 
 _console: Final = Console(stderr=True, highlight=False)
 
@@ -63,6 +64,19 @@ def run_export(config: ExportConfig) -> ExportSummary:
             say=_say,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+
+
+def run_search(config: SearchConfig) -> SearchResult:
+    """`fdsl-gpu search`."""
+    with _bar("{task.completed:,} of {task.total:,} {task.description}") as bar:
+        task = bar.add_task("categories", total=config.num_categories)
+
+        def report(stage: str, done: int, total: int) -> None:
+            if bar.tasks[task].description != stage:
+                bar.reset(task, description=stage)  # the time of another stage says nothing
+            bar.update(task, completed=done, total=total)
+
+        return search(config, report)
 
 
 def _say(*lines: str) -> None:

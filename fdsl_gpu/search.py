@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -27,11 +28,12 @@ import tyro
 from numpy.typing import NDArray
 
 from fdsl_gpu.cores import num_cores
-from fdsl_gpu.files import make_folder
+from fdsl_gpu.files import make_folder, replacing
 from fdsl_gpu.formulas.fractaldb import PAD, weight_rows
 from fdsl_gpu.formulas.ifs_table import MAX_MAPS, IfsTable
 from fdsl_gpu.frames import cached_boxes
 from fdsl_gpu.search_state import SearchState, load_state, save_state
+from fdsl_gpu.settings import dump_settings
 from fdsl_gpu.tables import padded, read_category, save_category, save_ifs_table
 
 __all__ = ["SearchConfig", "SearchResult", "search"]
@@ -39,6 +41,7 @@ __all__ = ["SearchConfig", "SearchResult", "search"]
 Progress = Callable[[str, int, int], None]
 """Is told what is made ("categories" or "frames"), how many there are, and how many come."""
 
+SETTINGS_FILE: Final = "search.toml"
 STATE_FILE: Final = "search.safetensors"
 TABLE_FILE: Final = "table.safetensors"
 SAVE_SECONDS: Final = 2.0
@@ -78,7 +81,7 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """What a search found; `str` says it in one sentence.
 
     Args:
         output: Its folder.
@@ -89,6 +92,13 @@ class SearchResult:
     output: Path
     num_categories: int
     num_candidates: int
+
+    def __str__(self) -> str:
+        """For people."""
+        return (
+            f"{self.num_categories:,} categories of {self.num_candidates:,} candidates in "
+            f"{self.output}"
+        )
 
 
 @dataclass
@@ -129,6 +139,8 @@ def search(config: SearchConfig, progress: Progress | None = None) -> SearchResu
     needed = _check(config)
     make_folder(config.output)
     state = _begin(config)
+    with replacing(config.output / SETTINGS_FILE) as partial:
+        partial.write_bytes(dump_settings(config, f"fdsl-gpu {version('fdsl-gpu')} search"))
     if state.num_categories < config.num_categories:
         try:
             _extend(config, state, needed, progress)
@@ -202,6 +214,9 @@ def _candidates(
 
 def _check(config: SearchConfig) -> int:
     """Check the settings; returns the number of pixels that the fill rate asks for."""
+    for name in ("num_maps", "coefficients"):
+        if len(getattr(config, name)) != 2:
+            raise ValueError(f"{name} must be two numbers, got {getattr(config, name)}")
     size, area = config.canvas_size, config.canvas_size**2
     least, most = config.num_maps
     low, high = config.coefficients

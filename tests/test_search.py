@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fdsl_gpu import search as search_module
+from fdsl_gpu.cli import main
 from fdsl_gpu.datasets import get_dataset
 from fdsl_gpu.formulas import fractaldb
 from fdsl_gpu.render import render
@@ -151,6 +152,19 @@ def test_folder_and_table_are_the_same_data_set(tmp_path):
     assert (images[0] == images[1]).all()
 
 
+def test_command_searches_and_its_settings_file_starts_it_again(tmp_path, capsys):
+    options = ["--num-points", "2000", "--canvas-size", "48", "--seed", "5", "--num-maps", "2", "4"]
+    words = ["search", "--output", str(tmp_path / "out"), "--num-categories", "3", *options]
+    assert main(words) == 0
+    assert "3 categories of" in capsys.readouterr().out
+    before = contents(tmp_path / "out")
+    assert main(["search", "--config", str(tmp_path / "out" / "search.toml")]) == 0
+    assert contents(tmp_path / "out") == before
+    assert len(before) == 3
+    assert main([*words, "--seed", "-3"]) == 2
+    assert "error: seed must be in [0, 2**32), got -3" in capsys.readouterr().err
+
+
 def test_progress_counts_categories_and_frames(tmp_path):
     told = []
     config = SearchConfig(tmp_path / "out", num_categories=3, **SMALL)
@@ -190,6 +204,7 @@ def test_search_gives_up_and_keeps_what_it_found(tmp_path):
         ({"seed": -1}, "seed must be in"),
         ({"num_points": 99}, "num_points must be in"),
         ({"canvas_size": 12}, "canvas_size must be in"),
+        ({"num_maps": (2, 3, 4)}, "num_maps must be two numbers"),
         ({"num_maps": (5, 2)}, "num_maps must be least and most"),
         ({"num_maps": (2, 9)}, "num_maps must be least and most"),
         ({"coefficients": (1.0, -1.0)}, "coefficients must be low and high"),
