@@ -4,7 +4,7 @@ Sample i is a function of (data set, seed, i) alone: the same pixels on a GPU, a
 on any rank, after any restart. Importing this package imports neither Triton nor Numba nor timm.
 """
 
-from fdsl_gpu.datasets import DatasetSpec, get_dataset, list_datasets
+from fdsl_gpu.datasets import DatasetSpec, get_dataset, list_datasets, mix
 from fdsl_gpu.loader import FormulaLoader
 from fdsl_gpu.render import describe, render
 from fdsl_gpu.replay import replay_fractaldb
@@ -18,6 +18,7 @@ __all__ = [
     "describe",
     "get_dataset",
     "list_datasets",
+    "mix",
     "render",
     "replay_fractaldb",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,10 @@ from fdsl_gpu.formulas.base import Formula, Target
 from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM
 from fdsl_gpu.formulas.ifs import IfsFormula
 from fdsl_gpu.formulas.ifs_table import IfsTable
+from fdsl_gpu.formulas.mixture import MixtureFormula
 from fdsl_gpu.tables import load_ifs_folder, load_ifs_table, load_shipped_table
 
-__all__ = ["DatasetSpec", "did_you_mean", "get_dataset", "list_datasets"]
+__all__ = ["DatasetSpec", "did_you_mean", "get_dataset", "list_datasets", "mix"]
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,30 @@ class DatasetSpec:
         return dataclasses.replace(self, formula=dataclasses.replace(formula, **settings))
 
     def settings(self) -> dict[str, Any]:
-        """The formula's settings as plain values, without its tables."""
-        formula: Any = self.formula
+        """The formula's settings as plain values, without its tables and parts."""
+        return _plain_settings(self.formula)
+
+    def identity(self) -> dict[str, Any]:
+        """What pixels depend on but seed and index, as plain values: a state is good for that."""
+        parts = [_plain_settings(part) for part in getattr(self.formula, "parts", ())]
         return {
-            field.name: getattr(formula, field.name)
-            for field in dataclasses.fields(formula)
-            if isinstance(getattr(formula, field.name), (str, int, float, bool, tuple, type(None)))
+            "dataset": self.name,
+            "version": self.version,
+            "settings": self.settings() | ({"parts": parts} if parts else {}),
         }
+
+
+def _plain_settings(formula: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(formula):
+        return {}
+    values = {field.name: getattr(formula, field.name) for field in dataclasses.fields(formula)}
+    return {name: value for name, value in values.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, int, float, bool))
 
 
 def _fractaldb_1k() -> Formula:
@@ -168,9 +186,10 @@ def get_dataset(name_or_path: str | os.PathLike[str] | DatasetSpec) -> DatasetSp
     """The data set of this name, or the one in this folder or table.
 
     Args:
-        name_or_path: A name from `list_datasets`, a folder of published category files (one CSV a
-            category with the columns a, b, c, d, e, f, p), a table that `fdsl-gpu search` wrote
-            (.safetensors), or a spec, which is returned as it is.
+        name_or_path: A name from `list_datasets`, a mixture such as "fractaldb-1k:3+1p-frac:1", a
+            folder of published category files (one CSV a category with the columns a, b, c, d, e,
+            f, p), a table that `fdsl-gpu search` wrote (.safetensors), or a spec, which is
+            returned as it is.
 
     Raises:
         ValueError: The name is unknown, or a category file or table is unusable.
@@ -190,10 +209,51 @@ def get_dataset(name_or_path: str | os.PathLike[str] | DatasetSpec) -> DatasetSp
         return DatasetSpec(name, 1, IfsFormula(load_ifs_folder(path)))
     if path.is_file():
         return DatasetSpec(name, 1, IfsFormula(load_ifs_table(path)))
+    if "+" in name:
+        return _mixture_named(name)
     raise ValueError(
         f"unknown data set {name!r}; {did_you_mean(name, _DATASETS)}"
         "fdsl_gpu.list_datasets() has all names; a folder of category files or a table works too"
     )
+
+
+def mix(quotas: Mapping[str | DatasetSpec, int]) -> DatasetSpec:
+    """Several data sets as one: labels side by side, each with its quota of every block.
+
+    A mixture has a name that works wherever a data set's does: "fractaldb-1k:3+1p-frac:1".
+
+    Args:
+        quotas: Samples of each data set, a name or a spec, in a block of all quotas together.
+
+    Raises:
+        ValueError: There are fewer than two data sets, a quota is out of range, or a data set has
+            no class labels.
+
+    Example:
+        >>> mixture = mix({"fractaldb-1k": 3, "1p-frac": 1})
+        >>> mixture.num_classes, mixture.name
+        (2000, 'fractaldb-1k:3+1p-frac:1')
+    """
+    specs = [get_dataset(part) for part in quotas]
+    name = "+".join(
+        f"{spec.name}:{quota}" for spec, quota in zip(specs, quotas.values(), strict=True)
+    )
+    formula = MixtureFormula(tuple(spec.formula for spec in specs), tuple(quotas.values()))
+    # a sum of versions rises with each of them
+    return DatasetSpec(name, sum(spec.version for spec in specs), formula)
+
+
+def _mixture_named(name: str) -> DatasetSpec:
+    quotas: dict[str | DatasetSpec, int] = {}
+    for part in name.split("+"):
+        dataset, _, quota = part.partition(":")
+        if dataset in quotas or (quota and not quota.isdecimal()):
+            raise ValueError(
+                f"a mixture is named like 'fractaldb-1k:3+1p-frac:1', each data set once with its "
+                f"quota (1 if left out), got {name!r}"
+            )
+        quotas[dataset] = int(quota or 1)
+    return mix(quotas)
 
 
 def did_you_mean(name: str, known: Any) -> str:

@@ -53,6 +53,7 @@ class Purpose(IntEnum):
     CATEGORY = 5
     NOISE = 6
     IMAGE_ORDER = 7
+    MIXTURE = 8
 
 
 def philox(seed: int, index: ArrayLike, draw: ArrayLike, purpose: ArrayLike) -> UInt32:

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Literal, get_args
 
 import torch
@@ -53,6 +54,9 @@ def choose(formula: Formula, device: torch.device, backend: str) -> str:
 
 def drawing(formula: Formula, backend: str) -> Drawing:
     """The function of this backend that draws an instance into images [N, C, H, W]."""
+    parts = getattr(formula, "parts", ())
+    if parts:
+        return partial(_draw_parts, [drawing(part, backend) for part in parts])
     own: Drawing | None = getattr(formula, f"draw_{backend}", None)
     if own is not None:
         return own
@@ -60,11 +64,23 @@ def drawing(formula: Formula, backend: str) -> Drawing:
     return draw
 
 
+def _draw_parts(drawings: list[Drawing], instance: Any, images: Any) -> None:
+    """Each part of a mixture draws its own samples."""
+    for draw, places, own in zip(drawings, instance.places, instance.instances, strict=True):
+        if len(places):
+            drawn = images[places]
+            draw(own, drawn)
+            images[places] = drawn
+
+
 def _module(formula: Formula, backend: str) -> str:
     return f"fdsl_gpu.backends.{backend}.{getattr(formula, 'module', '')}"
 
 
 def _has(formula: Formula, backend: str) -> bool:
+    parts = getattr(formula, "parts", ())
+    if parts:
+        return all(_has(part, backend) for part in parts)
     if hasattr(formula, f"draw_{backend}"):
         return True
     return bool(getattr(formula, "module", "")) and (

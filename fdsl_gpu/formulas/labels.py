@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fdsl_gpu.rng import VALIDATION_INDEX, Purpose, philox
 
-__all__ = ["balanced_labels", "image_numbers"]
+__all__ = ["balanced_labels", "image_numbers", "keyed_order"]
 
 # which two of a block's four key words each round hashes with: an even number of rounds, so that
 # halves of unequal width end up in place
@@ -42,7 +42,7 @@ def balanced_labels(
     """
     split = indices & np.uint64(VALIDATION_INDEX)
     block, position = np.divmod(indices - split, np.uint64(num_classes))
-    return _permuted(position, block | split, seed, Purpose.LABEL_ORDER, num_classes)
+    return keyed_order(position, block | split, seed, Purpose.LABEL_ORDER, num_classes)
 
 
 def image_numbers(
@@ -70,16 +70,23 @@ def image_numbers(
     block = (indices - split) // np.uint64(num_classes)
     epoch, position = np.divmod(block, np.uint64(num_images))
     order = (epoch * np.uint64(num_classes) + labels.astype(np.uint64)) | split
-    return _permuted(position, order, seed, Purpose.IMAGE_ORDER, num_images)
+    return keyed_order(position, order, seed, Purpose.IMAGE_ORDER, num_images)
 
 
-def _permuted(
+def keyed_order(
     positions: NDArray[np.uint64], orders: NDArray[np.uint64], seed: int, purpose: int, size: int
 ) -> NDArray[np.int64]:
     """What stands at each position, in [0, size), of the keyed order with this number.
 
     A Feistel network permutes the smallest power of two that holds [0, size); a value outside is
     sent through again until it is inside (cycle walking), which leaves a bijection of [0, size).
+
+    Args:
+        positions: Positions in [0, size), [N].
+        orders: Number of the order that each is a position in, [N].
+        seed: Seed of everything random.
+        purpose: What the orders are for.
+        size: Length of each order.
 
     Source:
         Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002, sections 2 and 3.
