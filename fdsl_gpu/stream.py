@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +15,10 @@ from fdsl_gpu.backends import Backend
 from fdsl_gpu.datasets import get_dataset
 from fdsl_gpu.formulas.base import View
 from fdsl_gpu.indices import Sharding, rank_and_world_size
+from fdsl_gpu.positions import MAX_WORKERS, Positions
 from fdsl_gpu.render import DatasetLike, Renderer, Split
 
 __all__ = ["FormulaDataset", "FormulaStream"]
-
-MAX_WORKERS: Final = 1023
 
 
 class FormulaStream(IterableDataset[Any]):
@@ -87,10 +86,7 @@ class FormulaStream(IterableDataset[Any]):
             backend=backend,
         )
         self.transform = transform
-        # Where the next iteration starts: one slot for this process, one for each DataLoader
-        # worker. Shared memory lets set_epoch reach persistent workers; a slot each lets a worker
-        # finish its epoch before another starts.
-        self._positions = torch.zeros(MAX_WORKERS + 1, dtype=torch.int64).share_memory_()
+        self._positions = Positions()
 
     def __iter__(self) -> Iterator[Any]:
         """Draw from the present position to the end of its epoch, or for ever."""
@@ -110,26 +106,31 @@ class FormulaStream(IterableDataset[Any]):
 
     def index_batches(self) -> Iterator[NDArray[np.uint64]]:
         """The indices of each batch of this rank and worker; the state moves on before each."""
-        slot, worker, num_workers = self._worker()
+        worker, num_workers = self._worker()
         sharding, size = self.sharding, self.sharding.global_batch_size
-        position = int(self._positions[slot])
-        end = sharding.epoch_end(position)
-        while True:
-            # workers take whole batches in turn: the order is then that of a single process
-            start = position + worker * size
-            stop = sharding.stop(start, end)
+        started, epoch_is_drawn = self._positions.begin()
+        position, end = started, sharding.epoch_end(started)
+        if epoch_is_drawn:  # restored between the last batch of an epoch and its end
+            self._positions.finish(started, started)
+            return
+        # workers take whole batches in turn: the order is then that of a single process
+        start = position + worker * size
+        while (stop := sharding.stop(start, end)) is not None:
             position += num_workers * size
-            over = end is not None and sharding.stop(position, end) is None
-            self._positions[slot] = end if over else position
-            if stop is None:
-                return
+            if end is not None and sharding.stop(position, end) is None:
+                self._positions.move(end, epoch_is_drawn=True)
+            else:
+                self._positions.move(position, epoch_is_drawn=False)
             yield sharding.part(start, stop)
+            start += num_workers * size
+        if end is not None:
+            self._positions.finish(started, end)
 
-    def _worker(self) -> tuple[int, int, int]:
-        """This process's slot, its number among the workers, and how many they are."""
+    def _worker(self) -> tuple[int, int]:
+        """The number of this process among the workers, and how many they are."""
         info = get_worker_info()
         if info is None:
-            return 0, 0, 1
+            return 0, 1
         if self.renderer.device.type == "cuda":
             raise RuntimeError(
                 "a FormulaStream on a GPU draws in the main process (each worker would need its "
@@ -137,7 +138,7 @@ class FormulaStream(IterableDataset[Any]):
             )
         if info.num_workers > MAX_WORKERS:
             raise ValueError(f"num_workers must be at most {MAX_WORKERS}, got {info.num_workers}")
-        return info.id + 1, info.id, info.num_workers
+        return info.id, info.num_workers
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch, unless the stream is in it already, restored half-way.
@@ -150,13 +151,16 @@ class FormulaStream(IterableDataset[Any]):
             raise ValueError("an endless FormulaStream has no epochs; give it num_samples")
         if epoch < 0:
             raise ValueError(f"epoch must not be negative, got {epoch}")
-        outside = self._positions // num_samples != epoch
-        self._positions[outside] = epoch * num_samples
+        self._positions.set_epoch(epoch, num_samples)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position of the next global batch, and what it is a position in."""
-        slot, _, _ = self._worker()
-        return {**self._identity(), "position": int(self._positions[slot])}
+        """The position of the next global batch, and what it is a position in.
+
+        Raises:
+            RuntimeError: DataLoader workers are in the middle of an epoch.
+        """
+        state = {**self._identity(), "position": self._positions.get()}
+        return {**state, "epoch_is_drawn": True} if self._positions.epoch_is_drawn else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another stream of the same data set, version, seed and split was.
@@ -175,15 +179,12 @@ class FormulaStream(IterableDataset[Any]):
         position = state.get("position")
         if not isinstance(position, int) or position < 0:
             raise ValueError(f"the state's position must be an integer from 0, got {position!r}")
-        self._positions.fill_(position)
+        self._positions.set(position, bool(state.get("epoch_is_drawn", False)))
 
     def _identity(self) -> dict[str, Any]:
         """What a position is a position in. A settings change is another data set."""
-        dataset = self.renderer.dataset
         return {
-            "dataset": dataset.name,
-            "version": dataset.version,
-            "settings": dataset.settings(),
+            **self.renderer.dataset.identity(),
             "seed": self.renderer.seed,
             "split": self.renderer.split,
             "num_samples": self.sharding.num_samples,
@@ -232,7 +233,8 @@ class FormulaDataset(Dataset[tuple[Any, Any]]):
         self.num_samples = num_samples
         self.transform = transform
         # shared, so that set_epoch reaches persistent workers
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return self.num_samples

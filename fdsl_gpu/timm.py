@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, get_args
 import torch
 from timm.data import AugMixDataset, FastCollateMixup
 from timm.data import create_loader as timm_create_loader
+from timm.data.loader import adapt_to_chs
 from torch import distributed
 
 from fdsl_gpu.datasets import DatasetSpec, get_dataset
@@ -194,6 +195,8 @@ def create_loader(
     options = {**_timm_defaults(), **options, "device": torch.device(device)}
     view = dataset.dataset if isinstance(dataset, AugMixDataset) else dataset
     check_fits(view, size, options)
+    for statistic in ("mean", "std"):  # without a prefetcher timm would fail on one channel
+        options[statistic] = adapt_to_chs(options[statistic], view.renderer.channels)
     pipeline = getattr(view, "pipeline", "auto")
     if pipeline == "auto":
         pipeline = "device" if options["device"].type == "cuda" else "host"

@@ -10,7 +10,6 @@ from typing import Any, Final, NoReturn
 import torch
 from timm.data import FastCollateMixup, Mixup
 from timm.data.constants import DEFAULT_CROP_PCT
-from timm.data.loader import adapt_to_chs
 from torch import Tensor
 
 from fdsl_gpu.formulas.view import View
@@ -105,7 +104,7 @@ def device_loader(
     renderer = dataset.renderer
     view = _view(renderer.view.image_size, size[-1], is_training, options)
     dtype = torch.float16 if options.pop("fp16") else options.pop("img_dtype") or torch.float32
-    mean, std = (adapt_to_chs(options.pop(name), renderer.channels) for name in ("mean", "std"))
+    mean, std = options.pop("mean"), options.pop("std")
     mixup_fn = _mixup_fn(options.pop("collate_fn"), batch_size)
     # train.py's own word decides whether this is one of several ranks
     alone = not options.pop("distributed")
