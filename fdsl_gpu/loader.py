@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fdsl_gpu.augment import Augmentation, Augmenter
 from fdsl_gpu.stream import FormulaStream
 
 __all__ = ["Augment", "FormulaLoader", "MixupFn"]
 
 Augment = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(images [B, C, H, W] float, target, indices [B] int64) -> (images, target), per sample."""
+"""(images [B, C, H, W] float in [0, 1], target, indices [B] int64 on the host) -> (images, target),
+per sample, before normalisation."""
 MixupFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(images [B, C, H, W] float, target) -> (images, target); timm's Mixup."""
 
@@ -42,7 +44,8 @@ class FormulaLoader:
         std: Standard deviation of each channel, in units of 1.
         dtype: Type of the images.
         channels_last: Memory format of the images.
-        augment: Per-sample augmentation of (images, target, indices), part of the drawing.
+        augment: Per-sample augmentation, part of the drawing and before normalisation: a recipe, as
+            `deit_augment()`, or a function of your own.
         mixup_fn: Called with (images, target) when a batch is handed out, in the order of training.
 
     Raises:
@@ -63,7 +66,7 @@ class FormulaLoader:
         std: Sequence[float] = (0.5, 0.5, 0.5),
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
-        augment: Augment | None = None,
+        augment: Augmentation | Augment | None = None,
         mixup_fn: MixupFn | None = None,
     ) -> None:
         channels, device = stream.renderer.channels, stream.renderer.device
@@ -78,6 +81,16 @@ class FormulaLoader:
             raise ValueError(f"std must be above 0, got {tuple(std)}")
         if not dtype.is_floating_point:
             raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+        if isinstance(augment, Augmentation):
+            augment.check_batches(stream.sharding)
+            augment = Augmenter(
+                augment,
+                stream.renderer.dataset.num_classes,
+                seed=stream.renderer.seed,
+                mean=mean,
+                std=std,
+                device=device,
+            )
         self.stream = stream
         self.augment = augment
         self.mixup_fn = mixup_fn
@@ -170,10 +183,11 @@ class FormulaLoader:
         renderer = self.stream.renderer
         state = self.stream.state_dict()
         pixels, target = renderer.draw(renderer.instance(indices))
-        images = (pixels * self._scale + self._shift).to(self._dtype, memory_format=self._format)
         if self.augment is not None:
-            numbers = torch.from_numpy(indices.astype("int64")).to(images.device)
-            images, target = self.augment(images, target, numbers)
+            numbers = torch.from_numpy(indices.astype("int64"))
+            images, target = self.augment(pixels / 255, target, numbers)
+            pixels = images * 255
+        images = (pixels * self._scale + self._shift).to(self._dtype, memory_format=self._format)
         ready = None
         if images.is_cuda:
             ready = torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -76,11 +76,12 @@ def test_set_epoch_after_an_early_stop(small):
     assert torch.equal(torch.cat([b[1] for b in loader]), normalised(small, range(12))[1])
 
 
-def test_augment_gets_the_indices_and_mixup_comes_last(small):
+def test_augment_gets_levels_and_indices_and_mixup_comes_last(small):
     seen, threads = [], []
 
     def augment(images, target, indices):
         threads.append(threading.current_thread())
+        assert torch.equal(images.unique(), torch.tensor([0, 127]) / 255)
         return images + indices.view(-1, 1, 1, 1), target
 
     def mixup_fn(images, target):
@@ -91,7 +92,8 @@ def test_augment_gets_the_indices_and_mixup_comes_last(small):
     loader = loader_of(small, augment=augment, mixup_fn=mixup_fn)
     images, target = next(iter(loader))
     expected, labels = normalised(small, range(4))
-    torch.testing.assert_close(images, expected + torch.arange(4.0).view(-1, 1, 1, 1))
+    added = torch.arange(4.0).view(-1, 1, 1, 1) / torch.tensor(STD).view(3, 1, 1)
+    torch.testing.assert_close(images, expected + added)
     assert torch.equal(seen[0], labels) and target.shape == (4, 7)
     assert threads[0] is not threading.main_thread()
 
