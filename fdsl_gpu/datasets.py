@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdsl_gpu.coverage import with_coverage
 from fdsl_gpu.formulas.base import Formula, Target
 from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM
 from fdsl_gpu.formulas.ifs import IfsFormula
@@ -85,8 +86,10 @@ class DatasetSpec:
                     f"data set {self.name!r} has no setting {name!r}; "
                     f"{did_you_mean(name, known)}its settings are {sorted(known)}"
                 )
-        formula: Any = self.formula
-        return dataclasses.replace(self, formula=dataclasses.replace(formula, **settings))
+        formula: Any = dataclasses.replace(self.formula, **settings)  # type: ignore[type-var]
+        if settings.get("min_coverage") and formula.table.coverage is None:
+            formula = dataclasses.replace(formula, table=with_coverage(formula.table))
+        return dataclasses.replace(self, formula=formula)
 
     def settings(self) -> dict[str, Any]:
         """The formula's settings as plain values, without its tables and parts."""

@@ -28,6 +28,7 @@ import tyro
 from numpy.typing import NDArray
 
 from fdsl_gpu.cores import num_cores
+from fdsl_gpu.coverage import with_coverage
 from fdsl_gpu.files import make_folder, replacing
 from fdsl_gpu.formulas.fractaldb import PAD, weight_rows
 from fdsl_gpu.formulas.ifs_table import MAX_MAPS, IfsTable
@@ -298,7 +299,7 @@ def _write_table(config: SearchConfig, state: SearchState, progress: Progress | 
     table = IfsTable(maps, probs, weights, cached_boxes(maps, probs, weights, report))
     save_ifs_table(
         config.output / TABLE_FILE,
-        table,
+        with_coverage(table),
         search=_settings(config),
         num_candidates=state.num_candidates,
     )

@@ -59,9 +59,9 @@ def load_ifs_table(path: Path) -> IfsTable:
     """A table of categories, as `save_ifs_table` and `fdsl-gpu search` write it.
 
     Args:
-        path: A safetensors file with maps [K, M, 6] and probs [K, M], and optionally weights [R, 6]
-            and boxes [K, R, 4], all float64. Weights default to the published rows; boxes are
-            computed where they are missing.
+        path: A safetensors file with maps [K, M, 6] and probs [K, M], and optionally weights
+            [R, 6], boxes [K, R, 4] and coverage [K, R], all float64. Weights default to the
+            published rows; boxes are computed where they are missing.
 
     Raises:
         ValueError: The file is not such a table, or its values cannot be used.
@@ -89,9 +89,12 @@ def load_ifs_table(path: Path) -> IfsTable:
     for number, (rows, shares) in enumerate(zip(maps, probs, strict=True)):
         own = ~np.isnan(rows).all(1)
         check_category(np.column_stack([rows, shares])[own], f"category {number} of {path}")
-    return IfsTable(
-        maps, probs, weights, cached_boxes(maps, probs, weights) if boxes is None else boxes
-    )
+    coverage = arrays.get("coverage")
+    if coverage is not None and coverage.shape != (len(maps), len(weights)):
+        raise ValueError(f"{path} must hold coverage [K, R] of all; it has {_shapes(arrays)}")
+    if boxes is None:
+        boxes = cached_boxes(maps, probs, weights)
+    return IfsTable(maps, probs, weights, boxes, coverage)
 
 
 def save_ifs_table(path: Path, table: IfsTable, **about: Any) -> None:
@@ -114,8 +117,11 @@ def save_ifs_table(path: Path, table: IfsTable, **about: Any) -> None:
         "probs": table.probs,
         "weights": table.weights,
         "boxes": table.boxes,
+        "coverage": table.coverage,
     }
-    arrays = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+    arrays = {
+        key: np.ascontiguousarray(value) for key, value in arrays.items() if value is not None
+    }
     with replacing(path) as partial:
         partial.write_bytes(save(arrays, metadata))  # save_file would hide it from other users
 

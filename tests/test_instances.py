@@ -147,3 +147,16 @@ def test_one_p_frac_perturbs_one_fractal(delta):
 def test_one_p_frac_images_are_lit_enough():
     images, _ = render("1p-frac", range(0, 1000, 40), image_size=512)
     assert (images[:, 0] > 0).float().mean((1, 2)).min() > 0.04
+
+
+def test_near_blank_variants_of_fractaldb_can_be_left_out():
+    spec = get_dataset("fractaldb-1k").replace(min_coverage=0.05)
+    coverage = spec.formula.table.coverage
+    # the published variants: some 5 % nearly blank, some 12 % below 5 %
+    assert 0.03 < (coverage < 0.01).mean() < 0.07
+    assert 0.09 < (coverage < 0.05).mean() < 0.14
+    described = describe(spec, range(2000))
+    kept = coverage[described["label"], described["weight_row"]]
+    assert kept.min() >= 0.05
+    images, _ = render(spec, range(200), image_size=64)
+    assert (images > 0).float().mean((1, 2, 3)).min() > 0.01

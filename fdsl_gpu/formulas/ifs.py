@@ -114,7 +114,7 @@ class IfsFormula:
             quarter turns, as the paper words it.
         num_turns: How many of the four, 1, 2 or 4.
         num_patches: Patch draws of each (category, weight row) among the published instances.
-        min_coverage: Leave out weight rows whose published walk covers less than this share of the
+        min_coverage: Leave out weight rows whose drawing covers less than this share of the
             canvas; some 5 % of FractalDB-1k is nearly blank. A category without such a row keeps
             its best one. Fresh instances only.
 
