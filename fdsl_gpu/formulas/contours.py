@@ -205,21 +205,7 @@ class ContourFormula:
         )
 
     def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> ContourInstance:
-        """Categories, shapes, centres and keys of each sample.
-
-        Raises:
-            ValueError: The view is not the whole canvas.
-        """
-        if not view.is_plain:
-            changed = [
-                field.name
-                for field in dataclasses.fields(view)
-                if getattr(view, field.name) != getattr(View(view.image_size), field.name)
-            ]
-            raise ValueError(
-                f"contours are drawn on their whole canvas only, got a view with other {changed}; "
-                "crop and turn the images after they are drawn"
-            )
+        """Categories, shapes, centres and keys of each sample."""
         draws = np.arange(3)[:, None] + 3 * np.arange(self.num_instances)  # [3, I]
         words = philox(seed, indices[:, None, None], draws, Purpose.INSTANCE)
         place, look, key = np.moveaxis(words, 2, 0)  # each [4, N, I]
