@@ -8,22 +8,21 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdsl_gpu.catalog import CATALOG, Entry
 from fdsl_gpu.coverage import with_coverage
 from fdsl_gpu.formulas.base import Formula, Target
-from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM
 from fdsl_gpu.formulas.ifs import IfsFormula
-from fdsl_gpu.formulas.ifs_table import IfsTable
 from fdsl_gpu.formulas.mixture import MixtureFormula
-from fdsl_gpu.tables import load_ifs_folder, load_ifs_table, load_shipped_table
+from fdsl_gpu.plugins import installed_datasets, load_file
+from fdsl_gpu.tables import load_ifs_folder, load_ifs_table
 
 __all__ = ["DatasetSpec", "did_you_mean", "get_dataset", "list_datasets", "mix"]
 
@@ -118,71 +117,14 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (str, int, float, bool))
 
 
-def _fractaldb_1k() -> Formula:
-    return IfsFormula(load_shipped_table("fractaldb-1k"))
-
-
-def _fractaldb_1k_color() -> Formula:
-    return IfsFormula(load_shipped_table("fractaldb-1k"), drawing="patch_color")
-
-
-def _ofdb_1k() -> Formula:
-    """As published: its code takes the first weight row, which multiplies every a by 0.2."""
-    return _one_image_a_category(load_shipped_table("fractaldb-1k").with_rows(0))
-
-
-def _ofdb_1k_paper() -> Formula:
-    """As the paper means it: each category with its own parameters (weight row 2 is all ones)."""
-    return _one_image_a_category(load_shipped_table("fractaldb-1k").with_rows(2))
-
-
-def _one_image_a_category(table: IfsTable, **settings: Any) -> Formula:
-    return IfsFormula(table, instances="published", num_turns=1, num_patches=1, **settings)
-
-
-def _one_p_frac(delta: float) -> Formula:
-    return _one_image_a_category(load_shipped_table(f"1p-frac-{delta}"), num_points=100_000)
-
-
-# name -> (version, how its formula is made)
-_DATASETS: dict[str, tuple[int, Callable[[], Formula]]] = {
-    "fractaldb-1k": (1, _fractaldb_1k),
-    "fractaldb-1k-color": (1, _fractaldb_1k_color),
-    "ofdb-1k": (1, _ofdb_1k),
-    "ofdb-1k-paper": (1, _ofdb_1k_paper),
-    "1p-frac": (1, partial(_one_p_frac, 0.1)),
-    "1p-frac-0.01": (1, partial(_one_p_frac, 0.01)),
-    "1p-frac-0.05": (1, partial(_one_p_frac, 0.05)),
-    "1p-frac-0.2": (1, partial(_one_p_frac, 0.2)),
-    "rcdb-1k": (1, partial(dataclasses.replace, RCDB)),
-    "rcdb-21k": (1, partial(dataclasses.replace, RCDB, num_categories=21_000)),
-    "visualatom-1k": (1, partial(dataclasses.replace, VISUAL_ATOM)),
-    # the defaults of the published program rather than the script that calls it
-    "visualatom-1k-argparse": (
-        1,
-        partial(
-            dataclasses.replace,
-            VISUAL_ATOM,
-            min_noise=2.0,
-            max_noise=6.0,
-            max_growth=0.01,
-            min_radius=0,
-            max_radius=50,
-        ),
-    ),
-    "visualatom-21k": (1, partial(dataclasses.replace, VISUAL_ATOM, num_categories=21_000)),
-    "segrcdb": (1, partial(dataclasses.replace, SEG_RCDB)),
-}
-
-
 def list_datasets() -> list[str]:
-    """Names that `get_dataset` knows.
+    """Names that `get_dataset` knows: the package's own, and those that installed packages add.
 
     Example:
         >>> "fractaldb-1k" in list_datasets()
         True
     """
-    return sorted(_DATASETS)
+    return sorted(_known())
 
 
 def get_dataset(name_or_path: str | os.PathLike[str] | DatasetSpec) -> DatasetSpec:
@@ -191,8 +133,8 @@ def get_dataset(name_or_path: str | os.PathLike[str] | DatasetSpec) -> DatasetSp
     Args:
         name_or_path: A name from `list_datasets`, a mixture such as "fractaldb-1k:3+1p-frac:1", a
             folder of published category files (one CSV a category with the columns a, b, c, d, e,
-            f, p), a table that `fdsl-gpu search` wrote (.safetensors), or a spec, which is
-            returned as it is.
+            f, p), a table that `fdsl-gpu search` wrote (.safetensors), a Python file with a formula
+            of your own, or a spec, which is returned as it is.
 
     Raises:
         ValueError: The name is unknown, or a category file or table is unusable.
@@ -204,10 +146,14 @@ def get_dataset(name_or_path: str | os.PathLike[str] | DatasetSpec) -> DatasetSp
     if isinstance(name_or_path, DatasetSpec):
         return name_or_path
     name = os.fspath(name_or_path)
-    if name in _DATASETS:
-        version, make = _DATASETS[name]
+    known = _known()
+    if name in known:
+        version, make = known[name]
         return DatasetSpec(name, version, make())
     path = Path(name)
+    if path.suffix == ".py":
+        version, make = load_file(path)
+        return DatasetSpec(name, version, make())
     if path.is_dir():
         return DatasetSpec(name, 1, IfsFormula(load_ifs_folder(path)))
     if path.is_file():
@@ -215,9 +161,13 @@ def get_dataset(name_or_path: str | os.PathLike[str] | DatasetSpec) -> DatasetSp
     if "+" in name:
         return _mixture_named(name)
     raise ValueError(
-        f"unknown data set {name!r}; {did_you_mean(name, _DATASETS)}"
+        f"unknown data set {name!r}; {did_you_mean(name, known)}"
         "fdsl_gpu.list_datasets() has all names; a folder of category files or a table works too"
     )
+
+
+def _known() -> dict[str, Entry]:
+    return installed_datasets() | CATALOG
 
 
 def mix(quotas: Mapping[str | DatasetSpec, int]) -> DatasetSpec:

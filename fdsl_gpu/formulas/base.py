@@ -5,6 +5,7 @@ A formula may also bring faster drawings of the same pixels; `fdsl_gpu.backends`
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from fdsl_gpu.formulas.view import View
 
-__all__ = ["Formula", "Instance", "Target", "View"]
+__all__ = ["Formula", "Instance", "PlainInstance", "Target", "View"]
 
 Target = Literal["class", "multi_hot", "mask"]
 
@@ -65,3 +66,24 @@ class Formula(Protocol):
 
         With mask targets, a drawing has a third argument: masks uint8 [N, H, W].
         """
+
+
+@dataclass(frozen=True, eq=False)
+class PlainInstance:
+    """An instance for formulas that need no more: what is drawn, by name.
+
+    Args:
+        index: Sample indices, [N].
+        label: Class labels, [N].
+        image_size: Side of the images in pixels.
+        values: Arrays of length N that the drawing reads and `describe` shows.
+    """
+
+    index: NDArray[np.uint64]
+    label: NDArray[np.int64]
+    image_size: int
+    values: dict[str, NDArray[Any]]
+
+    def describe(self) -> dict[str, NDArray[Any]]:
+        """The label, and every value by its name."""
+        return {"label": self.label, **self.values}

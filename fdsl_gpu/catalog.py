@@ -1,0 +1,75 @@
+"""The data sets that come with the package: name, version, and how its formula is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from fdsl_gpu.formulas.base import Formula
+from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM
+from fdsl_gpu.formulas.ifs import IfsFormula
+from fdsl_gpu.formulas.ifs_table import IfsTable
+from fdsl_gpu.tables import load_shipped_table
+
+__all__ = ["CATALOG", "Entry"]
+
+Entry = tuple[int, Callable[[], Formula]]
+"""The version of a data set, and how its formula is made."""
+
+
+def _fractaldb_1k() -> Formula:
+    return IfsFormula(load_shipped_table("fractaldb-1k"))
+
+
+def _fractaldb_1k_color() -> Formula:
+    return IfsFormula(load_shipped_table("fractaldb-1k"), drawing="patch_color")
+
+
+def _ofdb_1k() -> Formula:
+    """As published: its code takes the first weight row, which multiplies every a by 0.2."""
+    return _one_image_a_category(load_shipped_table("fractaldb-1k").with_rows(0))
+
+
+def _ofdb_1k_paper() -> Formula:
+    """As the paper means it: each category with its own parameters (weight row 2 is all ones)."""
+    return _one_image_a_category(load_shipped_table("fractaldb-1k").with_rows(2))
+
+
+def _one_image_a_category(table: IfsTable, **settings: Any) -> Formula:
+    return IfsFormula(table, instances="published", num_turns=1, num_patches=1, **settings)
+
+
+def _one_p_frac(delta: float) -> Formula:
+    return _one_image_a_category(load_shipped_table(f"1p-frac-{delta}"), num_points=100_000)
+
+
+CATALOG: Final[dict[str, Entry]] = {
+    "fractaldb-1k": (1, _fractaldb_1k),
+    "fractaldb-1k-color": (1, _fractaldb_1k_color),
+    "ofdb-1k": (1, _ofdb_1k),
+    "ofdb-1k-paper": (1, _ofdb_1k_paper),
+    "1p-frac": (1, partial(_one_p_frac, 0.1)),
+    "1p-frac-0.01": (1, partial(_one_p_frac, 0.01)),
+    "1p-frac-0.05": (1, partial(_one_p_frac, 0.05)),
+    "1p-frac-0.2": (1, partial(_one_p_frac, 0.2)),
+    "rcdb-1k": (1, partial(dataclasses.replace, RCDB)),
+    "rcdb-21k": (1, partial(dataclasses.replace, RCDB, num_categories=21_000)),
+    "visualatom-1k": (1, partial(dataclasses.replace, VISUAL_ATOM)),
+    # the defaults of the published program rather than the script that calls it
+    "visualatom-1k-argparse": (
+        1,
+        partial(
+            dataclasses.replace,
+            VISUAL_ATOM,
+            min_noise=2.0,
+            max_noise=6.0,
+            max_growth=0.01,
+            min_radius=0,
+            max_radius=50,
+        ),
+    ),
+    "visualatom-21k": (1, partial(dataclasses.replace, VISUAL_ATOM, num_categories=21_000)),
+    "segrcdb": (1, partial(dataclasses.replace, SEG_RCDB)),
+}
