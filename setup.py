@@ -6,5 +6,5 @@ setup(
     packages=[*find_packages(include=["fdsl_gpu", "fdsl_gpu.*"]), "fdsl_gpu.kernels"],
     # "kernels" as a top-level import name would collide with Hugging Face's package of that name
     package_dir={"fdsl_gpu": "fdsl_gpu", "fdsl_gpu.kernels": "kernels"},
-    package_data={"fdsl_gpu": ["py.typed", "data/*.safetensors", "data/*.toml"]},
+    package_data={"fdsl_gpu": ["py.typed", "data/*.safetensors", "recipes/*.toml"]},
 )

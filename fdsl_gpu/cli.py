@@ -69,6 +69,7 @@ COMMANDS: Final = {
 _EVERY_COMMAND: Final = """Every command also takes:
   --help         its options
   --config FILE  settings in a TOML file to start from, as a run writes them; options override them
+                 (pretrain also: --recipe NAME, a published recipe)
   --debug        show where an error comes from (or set FDSL_GPU_DEBUG=1)"""
 
 
@@ -141,21 +142,40 @@ def _parse(name: str, kind: type, options: list[str]) -> Any:
 
     from fdsl_gpu.settings import load_settings
 
-    defaults: dict[str, Any] = {}
-    for place, option in enumerate(options):
-        flag, _, value = option.partition("=")
-        if flag == "--config":
-            taken = 1 if value else 2
-            if not value and place + 1 == len(options):
-                raise ValueError("--config needs the name of a TOML file of settings")
-            path = Path(value or options[place + 1])
-            defaults["default"] = load_settings(kind, path)
-            options = options[:place] + options[place + taken :]
-            break
+    options, path = _settings_file(name, options)
+    defaults = {} if path is None else {"default": load_settings(kind, path)}
     description = f"{inspect.getdoc(kind)}\n\nAlso --config FILE and --debug: see fdsl-gpu --help."
     return tyro.cli(
         kind, args=options, prog=f"fdsl-gpu {name}", description=description, **defaults
     )
+
+
+def _settings_file(name: str, options: list[str]) -> tuple[list[str], Path | None]:
+    """The options without --config FILE or --recipe NAME, and the file that these name."""
+    flags = {"--config": "a TOML file of settings"}
+    if name == "pretrain":
+        flags["--recipe"] = "a published recipe"
+    kept, paths, place = [], [], 0
+    while place < len(options):
+        flag, _, value = options[place].partition("=")
+        place += 1
+        if flag not in flags:
+            kept.append(options[place - 1])
+            continue
+        if not value:
+            if place == len(options):
+                raise ValueError(f"{flag} needs the name of {flags[flag]}")
+            value = options[place]
+            place += 1
+        if flag == "--recipe":
+            from fdsl_gpu.recipes import recipe_path
+
+            paths.append(recipe_path(value))
+        else:
+            paths.append(Path(value))
+    if len(paths) > 1:
+        raise ValueError(f"settings can start from one file only, got {[*map(str, paths)]}")
+    return kept, paths[0] if paths else None
 
 
 if __name__ == "__main__":

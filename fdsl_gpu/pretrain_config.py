@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from fdsl_gpu.augment import Augmentation
 from fdsl_gpu.backends import Backend
 from fdsl_gpu.datasets import DatasetSpec, did_you_mean, get_dataset
+from fdsl_gpu.formulas.view import Crop, View
+from fdsl_gpu.render import Split
 from fdsl_gpu.settings import NamedSettings, check_choices
 
 __all__ = ["PretrainConfig"]
@@ -42,8 +45,8 @@ class PretrainConfig:
     """Pre-train a timm model on a formula-driven data set, drawn while it trains.
 
     The defaults follow the published recipe of DeiT-Tiny on FractalDB, less its augmentation by
-    colour jitter, RandAugment and erasing. Counts of images are over all ranks: under torchrun
-    any number of ranks sees the same batches.
+    RandAugment and erasing; `--recipe NAME` starts from a published recipe as a whole. Counts of
+    images are over all ranks: under torchrun any number of ranks sees the same batches.
     """
 
     output: Path = Path("runs/pretrain")
@@ -59,6 +62,16 @@ class PretrainConfig:
     """Side of the images that the model sees, in pixels."""
     supersample: int = 1
     """Draw at this many times the image size, then average down: smoother small images."""
+    canvas_size: int | None = None
+    """Side of the canvas that a crop is cut from; by default image_size."""
+    crop: Crop = "none"
+    """What of the canvas is seen: all, image_size pixels at random, or a resized window of it."""
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Range of a resized window's share of the canvas's area."""
+    hflip: float = 0.0
+    """Probability of a left-right mirror image, on top of the drawing's own turns."""
+    vflip: float = 0.0
+    """Probability of a top-bottom mirror image."""
     channels: Literal[1, 3] = 3
     """Channels of the images."""
     mean: float = 0.5
@@ -113,6 +126,12 @@ class PretrainConfig:
     decay_rate: float = 0.1
     """Factor of each decay of the step schedule."""
 
+    rand_augment: str | None = None
+    """RandAugment in timm's notation: rand-m9-mstd0.5-inc1."""
+    color_jitter: float = 0.0
+    """Strength of brightness, contrast and colour jitter; 0 for none."""
+    erase_prob: float = 0.0
+    """Probability that a rectangle of an image is erased."""
     smoothing: float = 0.1
     """Label smoothing."""
     mixup: float = 0.8
@@ -148,6 +167,41 @@ class PretrainConfig:
         """The data set with its changed settings."""
         return get_dataset(self.dataset).replace(**self.dataset_settings)
 
+    def view(self, split: Split) -> View:
+        """What of the canvas is seen: in validation the middle of it, without noise.
+
+        Raises:
+            ValueError: A setting of it is out of range, or contradicts another.
+        """
+        training = View(
+            self.image_size,
+            self.canvas_size,
+            self.crop,
+            self.crop_scale,
+            hflip=self.hflip,
+            vflip=self.vflip,
+            supersample=self.supersample,
+        )
+        if split == "train":
+            return training
+        if self.crop == "resized":
+            return View(self.image_size, supersample=self.supersample)
+        crop: Crop = "none" if self.crop == "none" else "center"
+        return replace(training, crop=crop, hflip=0.0, vflip=0.0)
+
+    def augmentation(self) -> Augmentation | None:
+        """Augmentation of the training images but Mixup and CutMix, or None for none.
+
+        Raises:
+            ValueError: A setting of it is out of range.
+        """
+        recipe = Augmentation(
+            rand_augment=self.rand_augment,
+            color_jitter=self.color_jitter,
+            erase_prob=self.erase_prob,
+        )
+        return None if recipe == Augmentation() else recipe
+
     def validate(self) -> None:
         """Check all that can be checked without starting.
 
@@ -157,6 +211,8 @@ class PretrainConfig:
         """
         check_choices(self)
         self._check_ranges()
+        self.view("train")
+        self.augmentation()
         self._check_names()
         self._check_device()
         spec = self.spec()

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import backward
-from torch.nn.functional import avg_pool2d, cross_entropy
+from torch.nn.functional import cross_entropy
 
-from fdsl_gpu.loader import Augment, FormulaLoader, MixupFn
+from fdsl_gpu.loader import FormulaLoader, MixupFn
 from fdsl_gpu.pretrain_config import PretrainConfig
 from fdsl_gpu.ranks import Ranks
 from fdsl_gpu.render import Split
@@ -99,7 +99,7 @@ class Trainer:
         stream = FormulaStream(
             self.spec,
             config.batch_size // shares,
-            image_size=config.image_size * config.supersample,
+            image_size=config.view(split),
             seed=config.seed,
             split=split,
             num_samples=num_samples,
@@ -115,7 +115,7 @@ class Trainer:
             mean=(config.mean,) * config.channels,
             std=(config.std,) * config.channels,
             channels_last=config.channels_last,
-            augment=averaged_down(config.supersample),
+            augment=config.augmentation() if split == "train" else None,
             mixup_fn=make_mixup(config, self.spec.num_classes) if split == "train" else None,
         )
 
@@ -287,17 +287,6 @@ def make_mixup(config: PretrainConfig, num_classes: int) -> MixupFn | None:
         num_classes=num_classes,
     )
     return mixup
-
-
-def averaged_down(factor: int) -> Augment | None:
-    """From a drawing to an image `factor` times smaller, each pixel the mean of its square."""
-    if factor == 1:
-        return None
-
-    def average(images: Tensor, target: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return avg_pool2d(images, factor), target
-
-    return average
 
 
 def mixed_precision(precision: str, device: torch.device) -> torch.dtype | None:
