@@ -11,6 +11,7 @@ from fdsl_gpu.formulas.base import Formula
 from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM
 from fdsl_gpu.formulas.ifs import IfsFormula
 from fdsl_gpu.formulas.ifs_table import IfsTable
+from fdsl_gpu.formulas.perlin import PerlinFormula
 from fdsl_gpu.tables import load_shipped_table
 
 __all__ = ["CATALOG", "Entry"]
@@ -71,5 +72,7 @@ CATALOG: Final[dict[str, Entry]] = {
         ),
     ),
     "visualatom-21k": (1, partial(dataclasses.replace, VISUAL_ATOM, num_categories=21_000)),
+    "perlin-100": (1, PerlinFormula),
+    "perlin-1k": (1, partial(PerlinFormula, num_frequencies=32, num_categories=1000)),
     "segrcdb": (1, partial(dataclasses.replace, SEG_RCDB)),
 }

@@ -23,6 +23,8 @@ GOLDEN = {
     ("fractaldb-1k-color", 1): "01d776d385789f57",
     ("ofdb-1k", 1): "0924994343d2d4ad",
     ("ofdb-1k-paper", 1): "b4b332164f425151",
+    ("perlin-100", 1): "ab0bb0153c03e368",
+    ("perlin-1k", 1): "130bf02b3d67a92c",
 }
 
 

@@ -38,7 +38,7 @@ def choose(formula: Formula, device: torch.device, backend: str) -> str:
         raise ValueError(f"unknown backend {backend!r}; choose one of {get_args(Backend)}")
     name = type(formula).__name__
     if backend == "auto":
-        wanted = ["triton", "numpy"] if device.type == "cuda" else ["numba", "numpy"]
+        wanted = ["numba", "numpy"] if device.type == "cpu" else ["triton", "numba", "numpy"]
         backend = next(option for option in wanted if _has(formula, option))
         if (name, device.type, backend) not in _said:
             _said.add((name, device.type, backend))
