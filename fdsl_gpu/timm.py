@@ -29,7 +29,8 @@ from fdsl_gpu.datasets import DatasetSpec, get_dataset
 from fdsl_gpu.indices import rank_and_world_size
 from fdsl_gpu.render import DatasetLike, Split
 from fdsl_gpu.stream import FormulaDataset
-from fdsl_gpu.timm_device import device_loader, refuse
+from fdsl_gpu.timm_device import device_loader
+from fdsl_gpu.timm_recipe import refuse
 
 __all__ = ["Pipeline", "TimmDataset", "create_dataset", "create_loader"]
 

@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import torch
-from timm.data import FastCollateMixup, Mixup
-from timm.data.constants import DEFAULT_CROP_PCT
 from torch import Tensor
 
-from fdsl_gpu.formulas.view import View
+from fdsl_gpu.augment import Augmenter
 from fdsl_gpu.indices import rank_and_world_size
-from fdsl_gpu.loader import FormulaLoader, MixupFn
+from fdsl_gpu.loader import FormulaLoader
 from fdsl_gpu.stream import FormulaDataset, FormulaStream
+from fdsl_gpu.timm_recipe import HOST, MixingSwitch, refuse, take_recipe, take_view
 
-__all__ = ["StreamLoader", "device_loader", "refuse"]
+__all__ = ["StreamLoader", "device_loader"]
 
-FLAGS: Final = {
-    "auto_augment": "--aa",
-    "input_size_choices": "--train-img-sizes",
-    "num_aug_repeats": "--aug-repeats",
-    "num_aug_splits": "--aug-splits",
-    "num_batches": "--train-batches-per-epoch",
-    "re_prob": "--reprob",
-}
-"""train.py's names of options that are not those of `create_loader` with dashes."""
-HOST: Final = "leave it out, or let workers draw on the CPU: --dataset 'fdsl/NAME?pipeline=host'"
 MOOT: Final = {
     # nothing is resampled, and there are no workers
     *("interpolation", "num_workers", "pin_memory", "persistent_workers", "worker_seeding"),
     # without a prefetcher train.py moves and mixes batches by itself, which is as good
     "use_prefetcher",
-    # details of options that are refused
-    *("re_mode", "re_count", "re_split", "color_jitter_prob", "batch_size_choices"),
-    *("batch_choice_weights", "batch_choice_seed", "batch_choice_schedule"),
+    # details of --train-img-sizes, which is refused
+    *("batch_size_choices", "batch_choice_weights", "batch_choice_seed", "batch_choice_schedule"),
     *("batch_schedule_epochs", "batch_schedule_spread", "batch_schedule_random_mix"),
 }
 """Keywords of timm's `create_loader` that change no batch here."""
-COLOURS: Final = ("color_jitter", "grayscale_prob", "gaussian_blur_prob", "auto_augment", "re_prob")
-
 _log: Final = logging.getLogger("fdsl_gpu")
 
 
@@ -73,12 +58,12 @@ class StreamLoader:
     @property
     def mixup_enabled(self) -> bool:
         """Whether Mixup or CutMix is on; train.py turns it off towards the end."""
-        return bool(getattr(self.loader.mixup_fn, "mixup_enabled", False))
+        return isinstance(self.loader.augment, MixingSwitch) and self.loader.augment.enabled
 
     @mixup_enabled.setter
     def mixup_enabled(self, enabled: bool) -> None:
-        if self.loader.mixup_fn is not None:
-            self.loader.mixup_fn.mixup_enabled = enabled  # type: ignore[attr-defined]
+        if isinstance(self.loader.augment, MixingSwitch):
+            self.loader.augment.enabled = enabled
 
 
 def device_loader(
@@ -101,15 +86,17 @@ def device_loader(
     if size[-1] != size[-2]:
         refuse("input_size", size, f"images are drawn square on the device; {HOST}")
     options = {name: value for name, value in options.items() if name not in MOOT}
-    renderer = dataset.renderer
-    view = _view(renderer.view.image_size, size[-1], is_training, options)
+    renderer, mixup = dataset.renderer, options["collate_fn"]
+    view = take_view(renderer.view.image_size, size[-1], is_training, options)
+    recipe = take_recipe(is_training, options)
+    mean, std, device = (options.pop(name) for name in ("mean", "std", "device"))
     dtype = torch.float16 if options.pop("fp16") else options.pop("img_dtype") or torch.float32
-    mean, std = options.pop("mean"), options.pop("std")
-    mixup_fn = _mixup_fn(options.pop("collate_fn"), batch_size)
     # train.py's own word decides whether this is one of several ranks
     alone = not options.pop("distributed")
     rank, world_size = rank_and_world_size(*((0, 1) if alone else (None, None)))
-    device = options.pop("device")
+    for name, value in options.items():
+        if value:
+            refuse(name, value, HOST)
     stream = FormulaStream(
         renderer.dataset,
         batch_size,
@@ -123,74 +110,13 @@ def device_loader(
         world_size=world_size,
         device=device,
     )
-    for name, value in options.items():
-        if value:
-            refuse(name, value, HOST)
+    recipe.check_batches(stream.sharding)
+    num_classes = renderer.dataset.num_classes if mixup is None else mixup.num_classes
+    augmenter = MixingSwitch if recipe.mixes else Augmenter
+    augment = augmenter(recipe, num_classes, seed=renderer.seed, mean=mean, std=std, device=device)
     if rank == 0:
-        _log.info(
-            "whole batches are drawn on %s, one ahead, without workers", stream.renderer.device
-        )
-    loader = FormulaLoader(stream, mean=mean, std=std, dtype=dtype, mixup_fn=mixup_fn)
+        _log.info("whole batches are drawn on %s, one ahead; --workers is not needed", device)
+        if recipe.mixes:
+            _log.info("Mixup and CutMix have parameters of their own for each pair of samples")
+    loader = FormulaLoader(stream, mean=mean, std=std, dtype=dtype, augment=augment)
     return StreamLoader(dataset, loader)
-
-
-def refuse(name: str, value: object, cure: str) -> NoReturn:
-    """Raise the ValueError for an option of timm's that cannot be followed."""
-    flag = FLAGS.get(name, "--" + name.replace("_", "-"))
-    raise ValueError(
-        f"{flag} (create_loader's {name}={value!r}) does not go with drawn images: {cure}"
-    )
-
-
-def _view(canvas: int, size: int, is_training: bool, options: dict[str, Any]) -> View:
-    """The window that timm's transforms would cut out of a drawing, drawn at the size wanted."""
-    no_aug, crop_pct = options.pop("no_aug"), options.pop("crop_pct") or DEFAULT_CROP_PCT
-    mode, scale, ratio = (options.pop(name) for name in ("train_crop_mode", "scale", "ratio"))
-    hflip, vflip = options.pop("hflip"), options.pop("vflip")
-    if not is_training or no_aug:
-        for name in COLOURS:  # as in timm
-            options.pop(name)
-    if not is_training:
-        if options.pop("crop_mode") not in (None, "center"):
-            refuse("crop_mode", "squash or border", HOST)
-        return View(size, canvas_size=math.floor(size / crop_pct), crop="center")
-    options.pop("crop_mode")
-    if no_aug:
-        return View(size)
-    if mode not in (None, "rrc"):
-        refuse("train_crop_mode", mode, HOST)
-    return View(
-        size,
-        canvas_size=canvas,
-        crop="resized",
-        scale=tuple(scale or (0.08, 1.0)),
-        ratio=tuple(ratio or (3 / 4, 4 / 3)),
-        hflip=hflip,
-        vflip=vflip,
-    )
-
-
-def _mixup_fn(collate: Any, batch_size: int) -> MixupFn | None:
-    """Mixup of whole batches on the device, in place of timm's mixing of collated samples."""
-    if collate is None:
-        return None
-    if not isinstance(collate, FastCollateMixup):
-        refuse("collate_fn", collate, HOST)
-    if collate.mode == "half":
-        refuse("mixup_mode", "half", HOST)
-    if batch_size % 2:
-        raise ValueError(
-            f"Mixup and CutMix pair images: --batch-size must be even, got {batch_size}"
-        )
-    mixup: MixupFn = Mixup(
-        mixup_alpha=collate.mixup_alpha,
-        cutmix_alpha=collate.cutmix_alpha,
-        cutmix_minmax=collate.cutmix_minmax,
-        prob=collate.mix_prob,
-        switch_prob=collate.switch_prob,
-        mode=collate.mode,
-        correct_lam=collate.correct_lam,
-        label_smoothing=collate.label_smoothing,
-        num_classes=collate.num_classes,
-    )
-    return mixup

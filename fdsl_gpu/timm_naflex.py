@@ -7,7 +7,7 @@ from typing import Any
 from timm.data import create_naflex_loader as timm_create_naflex_loader
 from timm.data.naflex_dataset import NaFlexMapDatasetWrapper
 
-from fdsl_gpu.timm_device import HOST, refuse
+from fdsl_gpu.timm_recipe import HOST, refuse
 
 __all__ = ["create_naflex_loader"]
 

@@ -10,10 +10,12 @@ import timm.data
 import torch
 from timm.data import AugMixDataset, FastCollateMixup
 
+from fdsl_gpu.augment import Augmentation
 from fdsl_gpu.datasets import DatasetSpec, get_dataset
 from fdsl_gpu.formulas.view import View
+from fdsl_gpu.loader import FormulaLoader
 from fdsl_gpu.render import describe, render
-from fdsl_gpu.stream import FormulaDataset
+from fdsl_gpu.stream import FormulaDataset, FormulaStream
 from fdsl_gpu.timm import create_dataset, create_loader
 
 SCRIPT = Path(__file__).parent / "timm_script.py"
@@ -138,11 +140,9 @@ def test_augmix_shows_new_samples_in_each_epoch(small):
 )
 def test_host_loader_refuses(small, settings, message):
     dataset = create_dataset(small, split="train", num_samples=12)
+    options = {"input_size": 16, "batch_size": 4, "is_training": True, **PLAIN, **settings}
     with pytest.raises(ValueError, match=message):
-        create_loader(
-            dataset,
-            **{"input_size": 16, "batch_size": 4, "is_training": True, **PLAIN, **settings},
-        )
+        create_loader(dataset, **options)
 
 
 def test_unknown_keyword_is_a_type_error(small):
@@ -182,21 +182,41 @@ def test_device_loader_without_augmentation_shows_the_whole_drawing(small):
     torch.testing.assert_close(images, normalised(small, range(4), 16)[0].bfloat16())
 
 
-def test_device_loader_mixes_whole_batches(small):
-    mixup = FastCollateMixup(mixup_alpha=0.8, label_smoothing=0.1, num_classes=7)
+def test_device_loader_augments_as_a_formula_loader(small):
+    dataset = device_dataset(small)
+    options = {**PLAIN, "hflip": 0.0, "color_jitter": 0.3, "re_prob": 0.5, "re_mode": "pixel"}
+    view = View(16, canvas_size=362, crop="resized")
+    stream = FormulaStream(small, 4, image_size=view, seed=42, num_samples=12)
+    for changes, recipe in (
+        ({}, {"color_jitter": 0.3}),
+        ({"auto_augment": "rand-m9-inc1"}, {"rand_augment": "rand-m9-inc1"}),
+    ):
+        loader = create_loader(dataset, 16, 4, True, **{**options, **changes})
+        stream.set_epoch(0)
+        augment = Augmentation(erase_prob=0.5, **recipe)
+        expected = FormulaLoader(stream, mean=MEAN, std=STD, augment=augment)
+        for actual, batch in zip(loader, expected, strict=True):
+            assert torch.equal(actual[0], batch[0]) and torch.equal(actual[1], batch[1])
+
+
+def test_device_loader_mixes_pairs_until_it_is_told_not_to(small):
+    mixup = FastCollateMixup(mixup_alpha=0.8, label_smoothing=0.1, num_classes=9)
     loader = create_loader(
         device_dataset(small), 16, 4, True, no_aug=True, collate_fn=mixup, **PLAIN
     )
     images, target = next(iter(loader))
     expected, labels = normalised(small, range(4), 16)
-    # each is lam * itself + (1 - lam) * its partner: read lam off the target
-    smooth = torch.full((4, 7), 0.1 / 7).scatter_(1, labels[:, None], 0.9 + 0.1 / 7)
-    difference = (smooth - smooth.flip(0))[0]
-    assert difference.abs().max() > 0.5
-    lam = ((target - smooth.flip(0))[0] / difference)[labels[0]]
-    torch.testing.assert_close(images, lam * expected + (1 - lam) * expected.flip(0))
+    smooth = torch.full((4, 9), 0.1 / 9).scatter_(1, labels[:, None], 0.9 + 0.1 / 9)
+    for first, second in ((0, 1), (2, 3)):  # share * itself + (1 - share) * its partner
+        difference = smooth[first] - smooth[second]
+        share = ((target - smooth[second])[first] / difference)[labels[first]]
+        assert difference.abs().max() > 0.5 and 0 < share < 1
+        torch.testing.assert_close(
+            images[first], share * expected[first] + (1 - share) * expected[second]
+        )
     assert loader.mixup_enabled
     loader.mixup_enabled = False
+    assert not loader.mixup_enabled
     images, target = next(iter(loader))
     torch.testing.assert_close(images, expected)
     torch.testing.assert_close(target, smooth)
@@ -205,29 +225,34 @@ def test_device_loader_mixes_whole_batches(small):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"color_jitter": 0.4}, "--color-jitter .*pipeline=host"),
-        ({"auto_augment": "rand-m9"}, "--aa .*pipeline=host"),
-        ({"re_prob": 0.25}, "--reprob .*pipeline=host"),
+        ({"color_jitter": (0.4, 0.4, 0.4, 0.1)}, "--color-jitter .*pipeline=host"),
+        ({"color_jitter": 0.4, "color_jitter_prob": 0.5}, "--color-jitter-prob .*pipeline=host"),
+        ({"grayscale_prob": 0.1}, "--grayscale-prob .*pipeline=host"),
+        ({"auto_augment": "augmix-m3-w3"}, "--aa .*pipeline=host"),
+        ({"auto_augment": "rand-x9"}, "has a section 'x9'"),
+        ({"re_prob": 0.25, "re_count": 2}, "--recount .*pipeline=host"),
+        ({"re_prob": 0.25, "re_split": True}, "--resplit .*pipeline=host"),
+        ({"re_prob": 1.5}, "erase_prob must be in"),
         ({"num_aug_repeats": 3}, "--aug-repeats .*pipeline=host"),
         ({"train_crop_mode": "rkrc"}, "--train-crop-mode .*pipeline=host"),
+        ({"is_training": False, "crop_mode": "border"}, "--crop-mode .*pipeline=host"),
         ({"input_size": (3, 16, 24)}, "drawn square"),
         ({"collate_fn": list}, "--collate-fn .*pipeline=host"),
+        ({"collate_fn": FastCollateMixup(num_classes=7, mode="elem")}, "--mixup-mode"),
+        ({"collate_fn": FastCollateMixup(num_classes=7), "batch_size": 3}, "must be even, got 3"),
         (
-            {"collate_fn": FastCollateMixup(num_classes=7), "batch_size": 3},
-            "--batch-size must be even",
+            {"collate_fn": FastCollateMixup(num_classes=7, cutmix_minmax=(0.2, 0.8))},
+            "--cutmix-minmax .*pipeline=host",
         ),
-        ({"collate_fn": FastCollateMixup(num_classes=7, mode="half")}, "--mixup-mode"),
         ({"tf_preprocessing": True}, "--tf-preprocessing .*pipeline=host"),
         ({"batch_size": 13}, "num_samples 12 is less than the global batch of 13"),
     ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
 )
 def test_device_loader_refuses(small, settings, message):
+    options = {"input_size": 16, "batch_size": 4, "is_training": True, **PLAIN, **settings}
     with pytest.raises(ValueError, match=message):
-        create_loader(
-            device_dataset(small),
-            **{"input_size": 16, "batch_size": 4, "is_training": True, **PLAIN, **settings},
-        )
+        create_loader(device_dataset(small), **options)
 
 
 def test_device_loader_refuses_augmix(small):
@@ -263,7 +288,13 @@ CASES = {
         "--model-kwargs depth=1 embed_dim=64 num_heads=2",
         1,
     ),
-    "device": ("--dataset fdsl/fractaldb-1k?pipeline=device --color-jitter 0 --epochs 2", 1),
+    "device": ("--dataset fdsl/fractaldb-1k?pipeline=device --epochs 2", 1),
+    "device, deit": (
+        "--dataset fdsl/fractaldb-1k?pipeline=device --aa rand-m9-mstd0.5-inc1 --reprob 0.25 "
+        "--mixup 0.8",
+        None,
+    ),
+    "device, gray": ("--dataset fdsl/fractaldb-1k?pipeline=device --in-chans 1", 1),
 }
 RUN_CASES = """
 import contextlib, io, json, runpy, sys
