@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from conftest import contracting_table
 
-from fdsl_gpu.formulas.base import View
 from fdsl_gpu.formulas.ifs import IfsFormula
+from fdsl_gpu.formulas.view import View
 
 # one whole block of seven labels, so each number of maps from 2 to 8; then more than 32 bits
 EVERY_NUM_MAPS = np.arange(7, dtype=np.uint64)

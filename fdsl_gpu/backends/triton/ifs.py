@@ -7,6 +7,7 @@ chunk fit in the L2 cache, where the walks' maxima are taken.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +25,7 @@ from fdsl_gpu.backends.triton import (
     launching,
     scratch_size,
 )
-from fdsl_gpu.formulas.ifs import GRAY, NUM_HUES, IfsInstance, palette
+from fdsl_gpu.formulas.ifs import NUM_HUES, IfsInstance, lit_value, palette
 from fdsl_gpu.formulas.ifs_table import MAX_MAPS
 from fdsl_gpu.kernels import ifs as kernels
 
@@ -267,7 +268,7 @@ def _values(
 def _table(
     drawing: str, dtype: torch.dtype, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> NDArray[np.uint8]:
-    gray = np.full((NUM_HUES, len(mean)), GRAY, np.uint8)
+    gray = np.full((NUM_HUES, len(mean)), lit_value(drawing), np.uint8)
     lit = palette() if drawing.endswith("color") else gray
     table = torch.from_numpy(np.concatenate([np.zeros_like(lit[:1]), lit]).T.copy())
     if dtype != torch.uint8:
@@ -283,15 +284,16 @@ def _pack(instance: IfsInstance, images: Tensor, rows: NDArray[np.int32]) -> Non
     """Write what the kernels read of each sample into its row, at the offsets that they name."""
 
     def put(offset: Any, values: NDArray[Any]) -> None:
-        bits = np.ascontiguousarray(values).view(np.int32).reshape(len(rows), -1)
-        rows[:, offset.value : offset.value + bits.shape[1]] = bits
+        bits = np.ascontiguousarray(values).view(np.int32)
+        width = math.prod(bits.shape[1:])
+        rows[:, offset.value : offset.value + width] = bits.reshape(-1, width)
 
     # eight maps of three pairs -> three tables of eight pairs: the maps of a warp lie side by side
     put(kernels.MAPS, instance.maps.reshape(-1, MAX_MAPS, 3, 2).swapaxes(1, 2))
     put(kernels.THRESHOLDS, instance.thresholds)
     put(kernels.START, instance.start)
-    put(kernels.INDEX, instance.walk_index.astype(np.uint64))
-    put(kernels.SEED, np.full(len(rows), instance.seed, np.uint64))
+    put(kernels.INDEX, instance.walk_index[:, None])
+    put(kernels.SEED, np.full((len(rows), 1), instance.seed, np.uint64))
     put(kernels.PATCH_KEY, instance.patch_key)
     rows[:, kernels.HASHED_BITS.value] = -1 if instance.mask == "per_point" else 0
     rows[:, kernels.FORCED_BITS.value] = 511 if instance.mask == "full" else 0
