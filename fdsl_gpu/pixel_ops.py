@@ -135,8 +135,8 @@ def _sharpness(images: Tensor, factor: Tensor) -> Tensor:
     levels = images.to(torch.int16)
     rows = levels[:, :, :-2] + levels[:, :, 1:-1] + levels[:, :, 2:]
     sums = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * levels[:, :, 1:-1, 1:-1]
-    smooth = levels.clone()
-    smooth[:, :, 1:-1, 1:-1] = torch.div(2 * sums + 13, 26, rounding_mode="floor")
+    smooth = images.float()
+    smooth[:, :, 1:-1, 1:-1] = (sums / 13 + 0.5).floor()
     return _blend(smooth, images, factor)
 
 
