@@ -200,6 +200,13 @@ def test_a_window_that_never_fits_is_the_longest_that_does():
         np.testing.assert_allclose(placed.described["view_window"][:, 2:], [expected] * 8)
 
 
+def test_a_centred_window_stays_so_when_it_is_turned():
+    view = View(24, canvas_size=37, crop="center", rotation=(-90, 90))
+    placed = view.place(INDICES, 0, np.zeros(len(INDICES), np.int32))
+    np.testing.assert_array_equal(placed.described["view_window"], [[6.5, 6.5, 24, 24]] * 8)
+    assert placed.described["view_degrees"].std() > 20
+
+
 def test_zooming_out_keeps_the_whole_canvas_in_view():
     view = View(32, canvas_size=100, crop="resized", scale=(1, 4), ratio=(1, 1))
     placed = view.place(np.arange(500, dtype=np.uint64), 0, np.zeros(500, np.int32))
@@ -236,7 +243,7 @@ def test_orientation_codes_compose_and_quarter_turns_go_counterclockwise():
 
 
 def test_tables_of_square_roots_hold_sines_and_powers():
-    cos, sin = view_module._circle()
+    cos, sin = view_module.circle()
     angles = np.arange(len(cos)) * (2 * np.pi / len(cos))
     np.testing.assert_allclose(cos, np.cos(angles), atol=2e-15)
     np.testing.assert_allclose(sin, np.sin(angles), atol=2e-15)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fdsl_gpu.rng import Purpose, below, philox, uniform
 
-__all__ = ["MARGIN", "Placement", "View"]
+__all__ = ["MARGIN", "TURN_STEPS", "Placement", "View", "circle"]
 
 Float64 = NDArray[np.float64]
 Crop = Literal["none", "center", "random", "resized"]
@@ -35,6 +35,7 @@ TURN_DRAW: Final = 1
 SIZE_DRAW: Final = 2
 NUM_TRIES: Final = 10
 TURN_STEPS: Final = 2**14
+"""Directions that a table of turns has."""
 RATIO_STEPS: Final = 2**12
 # orientation codes of 0, 1, 2 and 3 quarter turns counterclockwise: 4 transposes, then 1 flips rows
 # and 2 flips columns
@@ -199,8 +200,8 @@ class View:
             described["view_turn"] = turn
         if self.crop == "resized" or any(self.rotation):
             width, height = self._window_size(indices, seed)
-            left = uniform(words[0, 0]) * (canvas - width)
-            top = uniform(words[1, 0]) * (canvas - height)
+            across, down = (0.5, 0.5) if self.crop == "center" else uniform(words[:2, 0])
+            left, top = across * (canvas - width), down * (canvas - height)
             window = np.stack([left, top, width, height], 1)
             cos, sin, degrees = self._rotation(words[2, 0])
             affine = self._affine(window, cos, sin, orientation)
@@ -257,7 +258,7 @@ class View:
         """Cosine, sine and degrees: whole steps of 1/16,384 of a turn."""
         low, high = (round(degrees / 360 * TURN_STEPS) for degrees in self.rotation)
         steps = low + below(words, high - low + 1)
-        cos, sin = _circle()
+        cos, sin = circle()
         step = steps % TURN_STEPS
         return cos[step], sin[step], steps.astype(np.float64) * (360 / TURN_STEPS)
 
@@ -305,7 +306,7 @@ def then(first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int3
 
 
 @lru_cache(maxsize=1)
-def _circle() -> tuple[Float64, Float64]:  # [TURN_STEPS], [TURN_STEPS]
+def circle() -> tuple[Float64, Float64]:  # [TURN_STEPS], [TURN_STEPS]
     """Cosine and sine of each step of a turn, by halving angles."""
     cos, sin = np.array([1.0, 0.0, -1.0, 0.0]), np.array([0.0, 1.0, 0.0, -1.0])
     half_cos, half_sin = 0.0, 1.0
