@@ -38,7 +38,6 @@ DISTRIBUTIONS: Final = (
     ("numba", ("numba",)),
     ("numpy", ("numpy",)),
     ("timm", ("timm",)),
-    ("kornia", ("kornia",)),
 )
 """What a report names, and what it is called where packages are installed."""
 ENVIRONMENT: Final = (

@@ -136,7 +136,6 @@ def test_the_whole_report(monkeypatch):
         "numba",
         "numpy",
         "timm",
-        "kornia",
     }
     assert report.versions["numpy"] == np.__version__
     assert f"{num_cores()} core" in report.devices["cpu"]
