@@ -106,7 +106,7 @@ WITH_RATES = doctor._with_rates
 
 
 def test_without_time_nothing_is_checked_and_that_is_said(small_ifs, monkeypatch):
-    monkeypatch.setattr(datasets, "_DATASETS", {"small": (1, lambda: small_ifs)})
+    monkeypatch.setattr(datasets, "CATALOG", {"small": (1, lambda: small_ifs)})
     monkeypatch.setattr(doctor, "check_backend", lambda *_: pytest.fail("checked"))
     report = doctor.doctor(DoctorConfig(seconds=1e-9))
     assert {check.result for check in report.checks} == {"not checked: out of time"}
@@ -172,6 +172,6 @@ def test_an_interpreter_that_takes_too_long_is_ended():
 )
 def test_bad_input_is_refused_before_anything_starts(monkeypatch, small_ifs, config, message):
     monkeypatch.setattr(doctor, "_start_interpreter", lambda _: pytest.fail("started"))
-    monkeypatch.setattr(datasets, "_DATASETS", {"fractaldb-1k": (1, lambda: small_ifs)})
+    monkeypatch.setattr(datasets, "CATALOG", {"fractaldb-1k": (1, lambda: small_ifs)})
     with pytest.raises(ValueError, match=message):
         doctor.doctor(config)
