@@ -294,14 +294,14 @@ def contour_fill_kernel(
     number = contour % num_contours
     outlined = outlined_ptr + image * pixels
     fills = fills_ptr + image * pixels
+    # programs beyond the polygon have nothing to do
     within = tl.program_id(1) < num_blocks
     for first in tl.static_range(1 + HOLES):
-        block = tl.program_id(1)
+        block = tl.minimum(tl.program_id(1), num_blocks - 1)
         if first == 0:
             block += (tl.load(row + NUM_ORBITS) - 1) * num_blocks
-        longest = tl.load(longest_ptr + blocks_at + block, mask=within, other=0)
+        longest = tl.where(within, tl.load(longest_ptr + blocks_at + block), 0)
         x0, y0, x1, y1, inside = _line(points_ptr, blocks_at, block, num_blocks, count)
-        inside &= within
         _draw(outlined, x0, y0, x1, y1, inside, longest, number + 1, image_size, 1, image_size)
         plane = fills + first * num_images.to(tl.int64) * pixels
         _cross(plane, x0, y0, x1, y1, inside, longest, 1 << number, image_size)

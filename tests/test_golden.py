@@ -25,6 +25,12 @@ GOLDEN = {
     ("ofdb-1k-paper", 1): "b4b332164f425151",
     ("perlin-100", 1): "ab0bb0153c03e368",
     ("perlin-1k", 1): "130bf02b3d67a92c",
+    ("rcdb-1k", 1): "df50bca0e22d37da",
+    ("rcdb-21k", 1): "f26c513493ddc4f8",
+    ("segrcdb", 1): "d26f2d8fea30cf39",
+    ("visualatom-1k", 1): "12813626b91befff",
+    ("visualatom-1k-argparse", 1): "163575dc111e0017",
+    ("visualatom-21k", 1): "15d27a1b98f4528d",
 }
 
 

@@ -16,7 +16,6 @@ Learning, ICCV 2023; their published programs where the papers are silent.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Final, get_args

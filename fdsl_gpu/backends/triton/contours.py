@@ -5,6 +5,7 @@ A chunk's canvases and vertices fit in the L2 cache, where the lines' maxima are
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,22 +14,43 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdsl_gpu.backends.triton import check_device, launch_options, launching, scratch_size
+from fdsl_gpu.backends.triton import (
+    check_device,
+    interpreted,
+    launch_options,
+    launching,
+    scratch_size,
+)
 from fdsl_gpu.formulas.contour_drawing import MAX_VERTICES, ContourInstance, unit_circle
 from fdsl_gpu.formulas.line_noise import gradients
 from fdsl_gpu.kernels import contours as kernels
 
 __all__ = ["draw"]
 
-SHARED_BY: Final = 64
-"""Programs that share the blocks of a contour: few images still reach many multiprocessors."""
-PIXELS: Final = 512
-"""Pixels that a program shades."""
-ROWS: Final = 32
-"""Rows that a program fills."""
 MAX_GRID: Final = 65535
 """Largest second extent of a grid."""
 LINES: Final[int] = kernels.LINES.value
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How the work is cut into programs; it changes no pixel.
+
+    Args:
+        shared_by: Programs that share the lines of a contour: few images still reach many
+            multiprocessors.
+        pixels: Pixels that a program shades.
+        rows: Rows that a program fills.
+    """
+
+    shared_by: int = 64
+    pixels: int = 512
+    rows: int = 32
+
+    @classmethod
+    def chosen(cls) -> Blocks:
+        """Few programs for the interpreter, which takes as long for an idle one."""
+        return cls(1, 2**14, 256) if interpreted() else cls()
 
 
 def draw(
@@ -96,34 +118,35 @@ def _draw_chunk(
 ) -> None:
     device, size = images.device, instance.image_size
     count, num_contours, _ = params.shape
-    fills = instance.mask in ("M2", "M3")
+    labels, fills = instance.mask == "M1", instance.mask in ("M2", "M3")
     points = torch.empty(num_blocks * LINES, dtype=torch.int64, device=device)
     zeros = torch.zeros(
         num_blocks + (4 if fills else 1) * count * size**2, dtype=torch.int32, device=device
     )
     longest, planes = zeros[:num_blocks], zeros[num_blocks:].view(-1, count * size**2)
+    blocks = Blocks.chosen()
     polygon_blocks = -(-max_vertices // LINES)
     one_warp = launch_options(num_warps=1)
     kernels.contour_move_kernel[(count * num_contours, polygon_blocks)](
         params, circles, noise, points, circles.shape[1], **one_warp
     )
-    grid = (count * num_contours, SHARED_BY)
+    grid = (count * num_contours, blocks.shared_by)
     kernels.contour_measure_kernel[grid](params, points, longest, size, FILLS=fills, **one_warp)
     kernels.contour_lines_kernel[grid](
         params, points, longest, planes[0], num_contours, size, instance.max_gray + 1, **one_warp
     )
-    kernels.contour_shade_kernel[(-(-(size**2) // PIXELS), count)](
+    kernels.contour_shade_kernel[(-(-(size**2) // blocks.pixels), count)](
         params,
         planes[0],
         images,
-        params if masks is None else masks,
+        masks if labels else params,
         num_contours,
         size,
         *images.stride(),
         instance.background,
         CHANNELS=images.shape[1],
-        LABELS=instance.mask == "M1",
-        BLOCK=PIXELS,
+        LABELS=labels,
+        BLOCK=blocks.pixels,
         **launch_options(num_warps=4),
     )
     if fills:
@@ -139,8 +162,16 @@ def _draw_chunk(
             HOLES=instance.mask == "M2",
             **one_warp,
         )
-        kernels.contour_mask_kernel[(-(-size // ROWS), count)](
-            params, planes[1], planes[2:], masks, count, num_contours, size, BLOCK=ROWS, **one_warp
+        kernels.contour_mask_kernel[(-(-size // blocks.rows), count)](
+            params,
+            planes[1],
+            planes[2:],
+            masks,
+            count,
+            num_contours,
+            size,
+            BLOCK=blocks.rows,
+            **one_warp,
         )
 
 
