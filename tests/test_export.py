@@ -27,7 +27,7 @@ from fdsl_gpu.render import describe, render
 @pytest.fixture
 def small(small_ifs, monkeypatch):
     """A data set of seven categories, known by its name."""
-    monkeypatch.setitem(datasets._DATASETS, "small", (1, lambda: small_ifs))
+    monkeypatch.setitem(datasets.CATALOG, "small", (1, lambda: small_ifs))
     return DatasetSpec("small", 1, small_ifs)
 
 
@@ -152,7 +152,7 @@ from fdsl_gpu import datasets
 from fdsl_gpu.export import ExportConfig, export
 from fdsl_gpu.formulas.ifs import IfsFormula
 small = IfsFormula(conftest.contracting_table(), num_walks=128, num_points=128 * 21, burn_in=4)
-datasets._DATASETS["small"] = (1, lambda: small)
+datasets.CATALOG["small"] = (1, lambda: small)
 export(ExportConfig("small", Path(sys.argv[2]), count=100_000, format=sys.argv[3],
                     images_per_shard=100, image_size=33, seed=9, backend="numpy"))
 """
@@ -247,7 +247,7 @@ def test_a_data_set_that_draws_something_else_is_not_mixed_in(config, monkeypatc
     export(settings)
     before = state(settings.output)
     changed = small.replace(burn_in=6).formula
-    monkeypatch.setitem(datasets._DATASETS, "small", (2, lambda: changed))
+    monkeypatch.setitem(datasets.CATALOG, "small", (2, lambda: changed))
     with pytest.raises(ValueError, match="is not what 'small' draws"):
         export(settings)
     assert state(settings.output) == before

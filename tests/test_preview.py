@@ -13,7 +13,7 @@ from fdsl_gpu.render import Renderer, render
 @pytest.fixture
 def small(small_ifs, monkeypatch):
     """A data set of seven categories, known by its name."""
-    monkeypatch.setitem(datasets._DATASETS, "small", (1, lambda: small_ifs))
+    monkeypatch.setitem(datasets.CATALOG, "small", (1, lambda: small_ifs))
     return DatasetSpec("small", 1, small_ifs)
 
 
