@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types format check clean
+.PHONY: demo test study-smoke lint types format check clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fdsl-gpu demo
@@ -12,6 +12,10 @@ test: $(VENV)/.installed-dev
 	@command -v cc >/dev/null || command -v gcc >/dev/null || \
 	  { echo "make test needs a C compiler (gcc or cc): it runs the compiled PTX of the kernels on the CPU"; exit 1; }
 	$(BIN)/python -m pytest
+
+# does pre-training help? not part of make test
+study-smoke: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/transfer_smoke.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

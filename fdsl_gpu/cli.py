@@ -49,10 +49,25 @@ COMMANDS: Final = {
         "fdsl_gpu.console:run_search",
         "Find categories as FractalDB's authors did. Started again, it goes on.",
     ),
+    "search-3d": Command(
+        "fdsl_gpu.search3d:Search3dConfig",
+        "fdsl_gpu.console:run_search_3d",
+        "Find 3D categories as published. Started again, it goes on.",
+    ),
     "pretrain": Command(
         "fdsl_gpu.pretrain_config:PretrainConfig",
         "fdsl_gpu.console:run_pretrain",
         "Pre-train a timm model on a formula-driven data set, drawn while it trains.",
+    ),
+    "finetune": Command(
+        "fdsl_gpu.finetune_config:FinetuneConfig",
+        "fdsl_gpu.console:run_finetune",
+        "Fine-tune a checkpoint, or train from scratch, on real images, and test it once.",
+    ),
+    "evaluate": Command(
+        "fdsl_gpu.evaluate:EvaluateConfig",
+        "fdsl_gpu.evaluate:evaluate",
+        "Measure a model's accuracy on held-out fractals or on real images.",
     ),
     "export": Command(
         "fdsl_gpu.export:ExportConfig",
@@ -143,7 +158,7 @@ def _parse(name: str, kind: type, options: list[str]) -> Any:
     from fdsl_gpu.settings import load_settings
 
     options, path = _settings_file(name, options)
-    defaults = {} if path is None else {"default": load_settings(kind, path)}
+    defaults: dict[str, Any] = {} if path is None else {"default": load_settings(kind, path)}
     description = f"{inspect.getdoc(kind)}\n\nAlso --config FILE and --debug: see fdsl-gpu --help."
     return tyro.cli(
         kind, args=options, prog=f"fdsl-gpu {name}", description=description, **defaults

@@ -14,12 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fdsl_gpu.demo import DemoConfig, demo
 from fdsl_gpu.export import ExportConfig, ExportSummary, export
+from fdsl_gpu.finetune import FinetuneConfig, FinetuneResult, finetune
 from fdsl_gpu.pretrain import PretrainConfig, Report, Speed, pretrain
 from fdsl_gpu.pretrain import Progress as PretrainProgress
 from fdsl_gpu.runs import SETTINGS
 from fdsl_gpu.search import SearchConfig, SearchResult, search
+from fdsl_gpu.search3d import Search3dConfig, Search3dResult, search_3d
 
-__all__ = ["run_demo", "run_export", "run_pretrain", "run_search", "show_log"]
+__all__ = ["run_demo", "run_export", "run_finetune", "run_pretrain", "run_search", "show_log"]
 
 _console: Final = Console(stderr=True, highlight=False)
 
@@ -28,9 +30,9 @@ def show_log() -> None:
     """Show what the library logs, between the bars; only warnings on other ranks than the first."""
     log = logging.getLogger("fdsl_gpu")
     log.setLevel(logging.WARNING if _is_other_rank() else logging.INFO)
-    log.addHandler(
+    log.handlers = [
         RichHandler(console=_console, show_time=False, show_level=False, show_path=False)
-    )
+    ]
 
 
 def run_pretrain(config: PretrainConfig) -> None:
@@ -55,6 +57,19 @@ def run_demo(config: DemoConfig) -> None:
     _say(*_summary(run, end), f"preview  {preview}: categories as rows, instances as columns")
 
 
+def run_finetune(config: FinetuneConfig) -> None:
+    """`fdsl-gpu finetune`."""
+    with _bar("{task.description}") as bar:
+        task = bar.add_task("starting", total=None)
+
+        def report(done: int, total: int, loss: float) -> None:
+            text = f"update {done:,} of {total:,}  loss {loss:.3f}"
+            bar.update(task, completed=done, total=total, description=text)
+
+        result = finetune(config, report)
+    _say(*_finetuned(config, result))
+
+
 def run_export(config: ExportConfig) -> ExportSummary:
     """`fdsl-gpu export`."""
     with _bar("{task.completed:,} of {task.total:,} images") as bar:
@@ -68,6 +83,15 @@ def run_export(config: ExportConfig) -> ExportSummary:
 
 def run_search(config: SearchConfig) -> SearchResult:
     """`fdsl-gpu search`."""
+    return _searched(search, config)
+
+
+def run_search_3d(config: Search3dConfig) -> Search3dResult:
+    """`fdsl-gpu search-3d`."""
+    return _searched(search_3d, config)
+
+
+def _searched(run: Callable[..., Any], config: SearchConfig | Search3dConfig) -> Any:
     with _bar("{task.completed:,} of {task.total:,} {task.description}") as bar:
         task = bar.add_task("categories", total=config.num_categories)
 
@@ -76,7 +100,7 @@ def run_search(config: SearchConfig) -> SearchResult:
                 bar.reset(task, description=stage)  # the time of another stage says nothing
             bar.update(task, completed=done, total=total)
 
-        return search(config, report)
+        return run(config, report)
 
 
 def _say(*lines: str) -> None:
@@ -101,7 +125,12 @@ def _resumable(config: PretrainConfig) -> Iterator[None]:
 
 def _bar(text: str) -> Progress:
     return Progress(
-        BarColumn(), TextColumn(text), TimeRemainingColumn(), console=_console, transient=True
+        BarColumn(),
+        TextColumn(text),
+        TimeRemainingColumn(),
+        console=_console,
+        transient=True,
+        disable=not _console.is_terminal,
     )
 
 
@@ -166,3 +195,23 @@ def _summary(config: PretrainConfig, end: PretrainProgress) -> list[str]:
         f"filters  {folder / 'filters.png'}: what the first layer looks for",
     ]
     return lines
+
+
+def _finetuned(config: FinetuneConfig, result: FinetuneResult) -> list[str]:
+    lines = [
+        f"model       {result.model}, from {result.checkpoint or 'random weights'}",
+        f"images      {result.num_train:,} of {result.target} to learn from",
+        f"updates     {result.steps:,}",
+    ]
+    for lr, top1 in result.val_top1.items():
+        if top1 is not None:
+            chosen = "  <- chosen" if lr == result.lr and len(result.val_top1) > 1 else ""
+            lines.append(
+                f"lr {lr:<8g} top-1 {top1:.1f} % of {result.num_val:,} validation images{chosen}"
+            )
+    if result.test_top1 is not None:
+        lines.append(
+            f"test        top-1 {result.test_top1:.1f} % of {result.num_test:,} test images"
+        )
+    files = ("model.safetensors", "result.json", "log.csv")
+    return [*lines, "files       " + ", ".join(str(config.output / name) for name in files)]

@@ -230,7 +230,11 @@ class _Run:
         about = {
             "arch": config.model,
             "dataset": config.dataset,
-            "updates": str(config.num_updates),
+            "updates": config.num_updates,
+            "image_size": config.image_size,
+            "channels": config.channels,
+            "mean": config.mean,
+            "std": config.std,
         }
         for name, model in self.models.items():
             save_weights(config.output / f"model{name}.safetensors", model, about)

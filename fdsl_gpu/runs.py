@@ -29,13 +29,14 @@ _MAY_CHANGE: Final = ("output", "device", "backend", "checkpoint_interval", "ten
 """Settings that a resumed run may change: they decide neither what is seen nor what is learned."""
 
 
-def open_run(folder: Path, config: Any, *, resume: bool) -> None:
+def open_run(folder: Path, config: Any, *, resume: bool, command: str = "pretrain") -> None:
     """Make the folder of a new run with its settings, or check that it holds this run.
 
     Args:
         folder: The folder.
         config: Settings dataclass of the run.
         resume: Whether a run in the folder is to go on.
+        command: The command that runs it; only pretrain can go on.
 
     Raises:
         ValueError: The folder holds a run that is not to be resumed, or another one.
@@ -46,9 +47,8 @@ def open_run(folder: Path, config: Any, *, resume: bool) -> None:
     settings = folder / SETTINGS
     if settings.exists():
         if not resume:
-            raise ValueError(
-                f"{folder} holds another run; go on with it by --resume, or choose another --output"
-            )
+            go_on = "go on with it by --resume, or " if command == "pretrain" else ""
+            raise ValueError(f"{folder} holds another run; {go_on}choose another --output")
         saved = plain_settings(load_settings(type(config), settings))
         check_same_run(saved, config, settings)
     elif (folder / LAST).exists() or (folder / PREVIOUS).exists():
@@ -56,16 +56,18 @@ def open_run(folder: Path, config: Any, *, resume: bool) -> None:
     make_folder(folder)
     if not settings.exists():
         with replacing(settings) as partial:
-            partial.write_bytes(dump_settings(config, _heading(settings)))
+            partial.write_bytes(dump_settings(config, _heading(settings, command)))
 
 
-def _heading(settings: Path) -> str:
+def _heading(settings: Path, command: str) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("fdsl-gpu", "torch", "timm"))
-    return (
-        f"{packages}, Python {platform.python_version()}\n"
-        f"Go on with this run:       fdsl-gpu pretrain --config {settings} --resume\n"
-        f"Start another one like it: fdsl-gpu pretrain --config {settings} --output FOLDER"
+    lines = [f"{packages}, Python {platform.python_version()}"]
+    if command == "pretrain":
+        lines.append(f"Go on with this run:       fdsl-gpu pretrain --config {settings} --resume")
+    lines.append(
+        f"Start another one like it: fdsl-gpu {command} --config {settings} --output FOLDER"
     )
+    return "\n".join(lines)
 
 
 def check_same_run(saved: dict[str, Any], config: Any, where: Path) -> None:
