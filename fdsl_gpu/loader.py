@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fdsl_gpu.augment import Augmentation, Augmenter
+from fdsl_gpu.render import Normalisation
 from fdsl_gpu.stream import FormulaStream
 
 __all__ = ["Augment", "FormulaLoader", "MixupFn"]
@@ -98,13 +99,12 @@ class FormulaLoader:
         """Seconds that drawing has taken so far; on a GPU, the host's part of it."""
         self.wait_seconds = 0.0
         """Seconds that batches have been waited for so far."""
-        self._dtype = dtype
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
-        # (x / 255 - mean) / std as one multiplication and one addition
-        self._scale = torch.tensor([1 / (255 * s) for s in std], device=device).view(-1, 1, 1)
-        self._shift = torch.tensor(
-            [-m / s for m, s in zip(mean, std, strict=True)], device=device
-        ).view(-1, 1, 1)
+        self._normalisation = Normalisation(
+            tuple(mean),
+            tuple(std),
+            dtype,
+            torch.channels_last if channels_last else torch.contiguous_format,
+        )
         self._state = stream.state_dict()
 
     def __len__(self) -> int:
@@ -182,12 +182,14 @@ class FormulaLoader:
             return None
         renderer = self.stream.renderer
         state = self.stream.state_dict()
-        pixels, target = renderer.draw(renderer.instance(indices))
-        if self.augment is not None:
+        instance = renderer.instance(indices)
+        if self.augment is None:
+            images, target = renderer.draw_normalised(instance, self._normalisation)
+        else:
+            pixels, target = renderer.draw(instance)
             numbers = torch.from_numpy(indices.astype("int64"))
             images, target = self.augment(pixels / 255, target, numbers)
-            pixels = images * 255
-        images = (pixels * self._scale + self._shift).to(self._dtype, memory_format=self._format)
+            images = self._normalisation(images * 255)
         ready = None
         if images.is_cuda:
             ready = torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -16,7 +18,7 @@ from fdsl_gpu.datasets import DatasetSpec, get_dataset
 from fdsl_gpu.formulas.base import View
 from fdsl_gpu.rng import VALIDATION_INDEX
 
-__all__ = ["DatasetLike", "Renderer", "Split", "describe", "render"]
+__all__ = ["DatasetLike", "Normalisation", "Renderer", "Split", "describe", "render"]
 
 Split = Literal["train", "val"]
 DatasetLike = str | os.PathLike[str] | DatasetSpec
@@ -203,6 +205,58 @@ class Renderer:
             images = _averaged(images, self.view.supersample)
             images = images.expand(-1, self.channels, -1, -1).contiguous()
         return images.to(self.device, non_blocking=True), target.to(self.device)
+
+    def draw_normalised(
+        self, instance: Any, normalisation: Normalisation
+    ) -> tuple[Tensor, Tensor]:  # [N, C, H, W]
+        """Images ready for a model, and targets, on the device: `draw`, then the normalisation.
+
+        A drawing that can write them at once does; the values are the same.
+        """
+        draw = drawing(self.dataset.formula, self.backend)
+        if self.view.supersample > 1 or "mean" not in inspect.signature(draw).parameters:
+            pixels, target = self.draw(instance)
+            return normalisation(pixels), target
+        size = instance.image_size
+        images = torch.empty(
+            (len(instance.label), self.channels, size, size),
+            dtype=normalisation.dtype,
+            device=self.device,
+            memory_format=normalisation.memory_format,
+        )
+        draw(instance, images, mean=normalisation.mean, std=normalisation.std)
+        return images, torch.from_numpy(instance.label).to(self.device)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How uint8 pixels become a model's input: (pixel / 255 - mean) / std, in this type and format.
+
+    Args:
+        mean: Mean of each channel, in units of 1 (white).
+        std: Standard deviation of each channel, in units of 1.
+        dtype: Type of the images.
+        memory_format: `torch.contiguous_format` or `torch.channels_last`.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: torch.dtype = torch.float32
+    memory_format: torch.memory_format = torch.contiguous_format
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Normalise pixels, uint8 or float in [0, 255]; one multiplication and one addition."""
+        scale, shift = _scale_and_shift(self, pixels.device)
+        return (pixels * scale + shift).to(self.dtype, memory_format=self.memory_format)
+
+
+@lru_cache(maxsize=16)
+def _scale_and_shift(how: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """[C, 1, 1] each, on the device: a copy there for every batch would wait for it."""
+    scale = [1 / (255 * std) for std in how.std]
+    shift = [-mean / std for mean, std in zip(how.mean, how.std, strict=True)]
+    on_device = [torch.tensor(values, device=device).view(-1, 1, 1) for values in (scale, shift)]
+    return on_device[0], on_device[1]
 
 
 def _averaged(images: Tensor, times: int) -> Tensor:

@@ -16,8 +16,9 @@ from ifs_cases import (
     one,
 )
 
-from fdsl_gpu import render
+from fdsl_gpu import View, get_dataset, render
 from fdsl_gpu.backends.triton.ifs import Blocks, IfsDrawing, draw
+from fdsl_gpu.render import Normalisation, Renderer
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -48,6 +49,23 @@ def test_chunks_and_blocks_change_no_pixel(scratch, blocks):
     images = blank(samples)
     IfsDrawing(samples, images, scratch=scratch, blocks=blocks).launch()
     assert_same_bits(images, defined(samples))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_renderer_writes_what_the_normalisation_makes(dtype, channels_last):
+    spec = get_dataset("fractaldb-1k").replace(num_points=2048)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    how = Normalisation((0.2, 0.485, 0.1), (0.5, 0.229, 1.0), dtype, memory_format)
+    drawn = {}
+    for backend in ("triton", "numba"):
+        renderer = Renderer(spec, View(17), backend=backend)
+        indices = np.arange(3, dtype=np.uint64)
+        images, labels = renderer.draw_normalised(renderer.instance(indices), how)
+        assert images.is_contiguous(memory_format=memory_format)
+        drawn[backend] = images, labels
+    assert_same_bits(drawn["triton"][0], drawn["numba"][0])
+    assert torch.equal(drawn["triton"][1], drawn["numba"][1])
 
 
 def test_other_samples_in_the_same_buffers():
