@@ -10,9 +10,11 @@ from typing import Any, Final
 from fdsl_gpu.formulas.base import Formula
 from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM
 from fdsl_gpu.formulas.ifs import IfsFormula
+from fdsl_gpu.formulas.ifs3d import Ifs3dFormula
 from fdsl_gpu.formulas.ifs_table import IfsTable
 from fdsl_gpu.formulas.perlin import PerlinFormula
 from fdsl_gpu.tables import load_shipped_table
+from fdsl_gpu.tables3d import load_shipped_table_3d
 
 __all__ = ["CATALOG", "Entry"]
 
@@ -46,6 +48,22 @@ def _one_p_frac(delta: float) -> Formula:
     return _one_image_a_category(load_shipped_table(f"1p-frac-{delta}"), num_points=100_000)
 
 
+def _exfractaldb_1k() -> Formula:
+    """Views at random, as the paper has them."""
+    return Ifs3dFormula(load_shipped_table_3d("exfractaldb-1k"))
+
+
+def _mvfractaldb_1k() -> Formula:
+    """Twelve views on the equator: what the program published for ExFractalDB draws, too."""
+    return Ifs3dFormula(load_shipped_table_3d("exfractaldb-1k"), views="equator12")
+
+
+def _ofdb_3d_1k(row: int) -> Formula:
+    """One weight row, whose twelve views are stored once."""
+    table = load_shipped_table_3d("exfractaldb-1k").with_one_row(row, otherwise=6)
+    return Ifs3dFormula(table, views="equator12", walks="fixed")
+
+
 CATALOG: Final[dict[str, Entry]] = {
     "fractaldb-1k": (1, _fractaldb_1k),
     "fractaldb-1k-color": (1, _fractaldb_1k_color),
@@ -55,6 +73,11 @@ CATALOG: Final[dict[str, Entry]] = {
     "1p-frac-0.01": (1, partial(_one_p_frac, 0.01)),
     "1p-frac-0.05": (1, partial(_one_p_frac, 0.05)),
     "1p-frac-0.2": (1, partial(_one_p_frac, 0.2)),
+    "exfractaldb-1k": (1, _exfractaldb_1k),
+    "mvfractaldb-1k": (1, _mvfractaldb_1k),
+    # as published, the first weight row multiplies every a by 0.4; row 6 is all ones
+    "3d-ofdb-1k": (1, partial(_ofdb_3d_1k, 0)),
+    "3d-ofdb-1k-paper": (1, partial(_ofdb_3d_1k, 6)),
     "rcdb-1k": (1, partial(dataclasses.replace, RCDB)),
     "rcdb-21k": (1, partial(dataclasses.replace, RCDB, num_categories=21_000)),
     "visualatom-1k": (1, partial(dataclasses.replace, VISUAL_ATOM)),

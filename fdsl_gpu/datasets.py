@@ -20,9 +20,11 @@ from fdsl_gpu.catalog import CATALOG, Entry
 from fdsl_gpu.coverage import with_coverage
 from fdsl_gpu.formulas.base import Formula, Target
 from fdsl_gpu.formulas.ifs import IfsFormula
+from fdsl_gpu.formulas.ifs3d import Ifs3dFormula
 from fdsl_gpu.formulas.mixture import MixtureFormula
 from fdsl_gpu.plugins import installed_datasets, load_file
 from fdsl_gpu.tables import load_ifs_folder, load_ifs_table
+from fdsl_gpu.tables3d import is_ifs3d_table, load_ifs3d_table
 
 __all__ = ["DatasetSpec", "did_you_mean", "get_dataset", "list_datasets", "mix"]
 
@@ -157,6 +159,8 @@ def get_dataset(name_or_path: str | os.PathLike[str] | DatasetSpec) -> DatasetSp
     if path.is_dir():
         return DatasetSpec(name, 1, IfsFormula(load_ifs_folder(path)))
     if path.is_file():
+        if is_ifs3d_table(path):
+            return DatasetSpec(name, 1, Ifs3dFormula(load_ifs3d_table(path)))
         return DatasetSpec(name, 1, IfsFormula(load_ifs_table(path)))
     if "+" in name:
         return _mixture_named(name)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from fdsl_gpu.cores import num_cores
 from fdsl_gpu.formulas.fractaldb import walk_uniforms
 
-__all__ = ["Progress", "cache_folder", "cached_boxes", "compute_boxes"]
+__all__ = ["Progress", "cache_folder", "cached_boxes", "cached_frames_3d", "compute_boxes"]
 
 Float64 = NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -63,11 +64,22 @@ def compute_boxes(
     from fdsl_gpu.backends.numba.fractaldb import boxes
 
     uniforms = walk_uniforms()
+    return _compute(partial(boxes, uniforms=uniforms), maps, probs, weights, progress)
+
+
+def _compute(
+    frames: Callable[[Float64, Float64, Float64], Float64],
+    maps: Float64,
+    probs: Float64,
+    weights: Float64,
+    progress: Progress | None,
+) -> Float64:
+    """The frames of each category with all weight rows, [K, R, 4], on all cores."""
     result = np.empty((len(maps), len(weights), 4))
 
     def compute(number: int) -> None:
         own = np.isfinite(maps[number, :, 0])
-        result[number] = boxes(maps[number, own], probs[number, own], weights, uniforms)
+        result[number] = frames(maps[number, own], probs[number, own], weights)
 
     with ThreadPoolExecutor(num_cores()) as pool:
         try:
@@ -83,7 +95,37 @@ def cached_boxes(
     maps: Float64, probs: Float64, weights: Float64, progress: Progress | None = None
 ) -> Float64:
     """`compute_boxes`, from the disk where the same categories were computed before."""
-    content = hashlib.sha256(b"published walk of 200,000 points, version 1")
+    return _cached(
+        "published walk of 200,000 points, version 1", compute_boxes, maps, probs, weights, progress
+    )
+
+
+def cached_frames_3d(
+    maps: Float64,  # [K, M, 12], NaN beyond a category's own
+    probs: Float64,  # [K, M], 0 beyond
+    weights: Float64,  # [R, 12]
+    progress: Progress | None = None,
+) -> Float64:  # [K, R, 4]
+    """How every (category, weight row) of 3D systems is normalised: scale and shift.
+
+    NaN where the walk diverges. Computed on first use and kept on the disk, as 2D frames are.
+    """
+    from fdsl_gpu.backends.numba.exfractaldb import frames
+
+    compute = partial(_compute, frames)
+    return _cached("published 3D walk, version 1", compute, maps, probs, weights, progress)
+
+
+def _cached(
+    what: str,
+    compute: Callable[[Float64, Float64, Float64, Progress | None], Float64],
+    maps: Float64,
+    probs: Float64,
+    weights: Float64,
+    progress: Progress | None,
+) -> Float64:
+    """What is computed of these arrays, from the disk where it was before."""
+    content = hashlib.sha256(what.encode())
     for array in (maps, probs, weights):
         content.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     path = cache_folder() / "frames" / f"{content.hexdigest()[:32]}.npy"
@@ -99,7 +141,7 @@ def cached_boxes(
         _log.warning("the frames in %s cannot be read (%s); computing them again", path, error)
     _log.info("computing the frames of %d categories x %d weight rows, once", *shape[:2])
     start = time.perf_counter()
-    boxes = compute_boxes(maps, probs, weights, progress)
+    boxes = compute(maps, probs, weights, progress)
     _log.info("frames computed in %.1f s", time.perf_counter() - start)
     _keep(path, boxes)
     return boxes

@@ -247,7 +247,7 @@ def test_tables_of_square_roots_hold_sines_and_powers():
     angles = np.arange(len(cos)) * (2 * np.pi / len(cos))
     np.testing.assert_allclose(cos, np.cos(angles), atol=2e-15)
     np.testing.assert_allclose(sin, np.sin(angles), atol=2e-15)
-    ratios = view_module._ratios(0.75, 4 / 3)
+    ratios = view_module.ratios(0.75, 4 / 3)
     expected = 0.75 * (16 / 9) ** (np.arange(len(ratios)) / len(ratios))
     np.testing.assert_allclose(ratios, expected, rtol=2e-15)
 

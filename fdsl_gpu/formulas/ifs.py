@@ -24,13 +24,15 @@ from fdsl_gpu.formulas.ifs_table import IfsTable, to_pixel_space
 from fdsl_gpu.formulas.labels import balanced_labels, image_numbers
 from fdsl_gpu.rng import WALK_INDEX, Purpose, below, mix, philox
 
-__all__ = ["IfsFormula", "IfsInstance", "palette"]
+__all__ = ["IfsFormula", "IfsInstance", "lit_value", "palette"]
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 UInt32 = NDArray[np.uint32]
 UInt64 = NDArray[np.uint64]
-Drawing = Literal["patch_gray", "patch_color", "point_gray", "point_color"]
+Drawing = Literal[
+    "patch_gray", "patch_color", "point_gray", "point_color", "patch_white", "point_white"
+]
 Mask = Literal["per_point", "per_image", "full"]
 Instances = Literal["fresh", "published"]
 Turns = Literal["flips", "rotations"]
@@ -39,12 +41,17 @@ _CHOICES: Final = {"drawing": Drawing, "mask": Mask, "instances": Instances, "tu
 MAX_POINTS: Final = 2**27
 """Points an image may have: an order and its patch cell share one int32."""
 GRAY: Final = 127
-"""Value of a lit pixel, as published."""
+"""Value of a lit pixel of a gray drawing, as published; 3D systems are drawn in white."""
 NUM_HUES: Final = 128
 """Colours that the published renderer cycles through, one a point."""
 # Orientation codes (see IfsInstance) of the turns. The published renderer flips every canvas
 # top-bottom first; a rotation counts quarter turns against the clock after that.
 ORIENTATIONS: Final = {"flips": (1, 0, 3, 2), "rotations": (1, 7, 2, 4)}
+
+
+def lit_value(drawing: str) -> int:
+    """Value of the lit pixels of a drawing without colour."""
+    return 255 if drawing.endswith("white") else GRAY
 
 
 def palette() -> NDArray[np.uint8]:
@@ -98,7 +105,7 @@ class IfsFormula:
     Args:
         table: The categories.
         drawing: The published renderer's `patch_gray`, `patch_color`, `point_gray` or
-            `point_color`.
+            `point_color`; or `patch_white`, `point_white`.
         mask: 3x3 mask of a patch: random for each point as published, random for each image, or
             full.
         num_points: Points an image at least; rounded up to whole steps of all walks.
@@ -327,9 +334,9 @@ def shade(
         order, cell = resolve(canvas)
         # nine bits in row-major order, the most significant first
         lit = (order > 0) & ((patch_mask(order, instance, sample) >> (8 - cell)) & 1 == 1)
-    if instance.drawing.endswith("gray"):
-        return np.where(lit, np.uint8(GRAY), np.uint8(0))[None]
-    return np.moveaxis(palette()[(order - 1) % NUM_HUES] * lit[:, :, None], 2, 0)
+    if instance.drawing.endswith("color"):
+        return np.moveaxis(palette()[(order - 1) % NUM_HUES] * lit[:, :, None], 2, 0)
+    return np.where(lit, np.uint8(lit_value(instance.drawing)), np.uint8(0))[None]
 
 
 def patch_mask(order: NDArray[np.int32], instance: IfsInstance, sample: int) -> NDArray[np.int64]:

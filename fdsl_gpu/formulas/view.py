@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fdsl_gpu.rng import Purpose, below, philox, uniform
 
-__all__ = ["MARGIN", "TURN_STEPS", "Placement", "View", "circle"]
+__all__ = ["MARGIN", "TURN_STEPS", "Placement", "View", "circle", "ratios"]
 
 Float64 = NDArray[np.float64]
 Crop = Literal["none", "center", "random", "resized"]
@@ -243,7 +243,7 @@ class View:
         for number in range(NUM_TRIES):
             words = philox(seed, indices[missing], SIZE_DRAW + number, Purpose.AUGMENTATION)
             scale = uniform(words[0], *self.scale)
-            ratio = _ratios(low, high)[below(words[1], RATIO_STEPS)]
+            ratio = ratios(low, high)[below(words[1], RATIO_STEPS)]
             w, h = canvas * np.sqrt(scale * ratio), canvas * np.sqrt(scale / ratio)
             fits = (w <= longest) & (h <= longest)
             width[missing[fits]], height[missing[fits]] = w[fits], h[fits]
@@ -321,7 +321,7 @@ def circle() -> tuple[Float64, Float64]:  # [TURN_STEPS], [TURN_STEPS]
 
 
 @lru_cache(maxsize=16)
-def _ratios(low: float, high: float) -> Float64:  # [RATIO_STEPS]
+def ratios(low: float, high: float) -> Float64:  # [RATIO_STEPS]
     """Ratios from low up to high, evenly spaced in the logarithm, by square roots."""
     ratios, factor = np.array([low]), high / low
     while len(ratios) < RATIO_STEPS:

@@ -22,7 +22,7 @@ from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 from fdsl_gpu.backends.numba.threads import share_out
-from fdsl_gpu.formulas.ifs import GRAY, NUM_HUES, IfsInstance, palette
+from fdsl_gpu.formulas.ifs import NUM_HUES, IfsInstance, lit_value, palette
 
 __all__ = ["draw"]
 
@@ -32,7 +32,6 @@ compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 BLOCK_ROWS: Final = 16
 """Rows resolved together: they stay in the first-level cache."""
 _PALETTE: Final = palette()
-_DRAWINGS: Final = ("patch_gray", "patch_color", "point_gray", "point_color")
 _MASKS: Final = ("per_point", "per_image", "full")
 _local: Final = threading.local()
 
@@ -56,17 +55,27 @@ def draw(instance: IfsInstance, images: NDArray[np.uint8]) -> None:
             instance.num_walks,
             instance.num_steps,
             instance.burn_in,
-            _DRAWINGS.index(instance.drawing),
-            _MASKS.index(instance.mask),
-            _PALETTE,
-            _scratch(instance.canvas_size),
+            *shading(instance),
+            scratch(instance.canvas_size),
             images[part],
         )
 
     share_out(work, len(images))
 
 
-def _scratch(size: int) -> NDArray[np.uint32]:
+def shading(instance: IfsInstance) -> tuple[Any, ...]:
+    """How points become pixels: as patches, in colour, lit with which value, masks, hues."""
+    drawing = instance.drawing
+    return (
+        drawing.startswith("patch"),
+        drawing.endswith("color"),
+        np.uint8(lit_value(drawing)),
+        _MASKS.index(instance.mask),
+        _PALETTE,
+    )
+
+
+def scratch(size: int) -> NDArray[np.uint32]:
     """A canvas of zeros that belongs to this thread: 4 bytes a pixel, and kept, since fresh pages cost time."""
     if getattr(_local, "size", None) != size:
         # three empty rows above, one row below for points that fall outside
@@ -273,8 +282,9 @@ def place(values, row, first, orientation, corner, size, image):
 
 
 @compiled
-def resolve(canvas, size, patch, color, mask_kind, key0, key1, hues, orientation, corner, image):
+def resolve(canvas, size, shading, key0, key1, orientation, corner, image):
     """Turn a canvas of keys into an image [C, H, W], and clear it."""
+    patch, color, gray, mask_kind, hues = shading
     pitch = size + 3
     origin = 3 * pitch + 3
     block = BLOCK_ROWS * pitch
@@ -302,7 +312,7 @@ def resolve(canvas, size, patch, color, mask_kind, key0, key1, hues, orientation
                 lit[p] = uint8(255) if keys[p] > uint32(0) else uint8(0)
         if not color:
             for p in range(count):
-                lit[p] = uint8(lit[p] & uint8(GRAY))
+                lit[p] = uint8(lit[p] & gray)
         for channel in range(len(image)):
             values = lit
             if color:
@@ -332,7 +342,9 @@ def draw_part(
     num_walks,
     num_steps,
     burn_in,
-    drawing,
+    patch,
+    color,
+    gray,
     mask_kind,
     hues,
     canvas,
@@ -354,12 +366,9 @@ def draw_part(
         resolve(
             canvas,
             size,
-            drawing < 2,
-            drawing % 2 == 1,
-            mask_kind,
+            (patch, color, gray, mask_kind, hues),
             key0,
             key1,
-            hues,
             orientation[i],
             corner[i],
             images[i],

@@ -8,9 +8,9 @@ chunk fit in the L2 cache, where the walks' maxima are taken.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -165,16 +165,20 @@ class IfsDrawing:
     def launch(self) -> None:
         """Draw chunk after chunk. Nothing but launches, so it is safe in a CUDA graph."""
         with launching(self.images.device):
-            for start in range(0, len(self.images), self._chunk):
-                self._draw_chunk(start, min(self._chunk, len(self.images) - start))
+            for _, step in self.steps():
+                step()
 
-    def _draw_chunk(self, start: int, count: int) -> None:
-        settings = self._settings
-        size, canvas_size = settings["image_size"], settings["canvas_size"]
-        num_walks, drawing = settings["num_walks"], settings["drawing"]
-        rows = self._packed[: self._host_bytes].view(torch.int32)[start * kernels.ROW.value :]
-        images = self.images.view(_BITS[self.images.dtype])[start:]
-        values = self._packed[self._host_bytes :].view(images.dtype)
+    def steps(self) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """What is launched, in order: "words", "clear", "walk" and "resolve" of each chunk."""
+        for start in range(0, len(self.images), self._chunk):
+            count = min(self._chunk, len(self.images) - start)
+            rows = self._packed[: self._host_bytes].view(torch.int32)[start * kernels.ROW.value :]
+            yield "words", partial(self._launch_words, rows, count)
+            yield "clear", self._canvas.zero_
+            yield "walk", partial(self._launch_walks, rows, count)
+            yield "resolve", partial(self._launch_pixels, rows, self.images[start:], count)
+
+    def _launch_words(self, rows: Tensor, count: int) -> None:
         blocks = self._blocks
         kernels.ifs_words_kernel[(count, _ceil(self._num_words // 2, blocks.walks))](
             rows,
@@ -183,25 +187,32 @@ class IfsDrawing:
             BLOCK=blocks.walks,
             **launch_options(num_warps=1),
         )
-        self._canvas.zero_()
-        kernels.ifs_walk_kernel[(count, num_walks // blocks.walks)](
+
+    def _launch_walks(self, rows: Tensor, count: int) -> None:
+        blocks, settings = self._blocks, self._settings
+        kernels.ifs_walk_kernel[(count, settings["num_walks"] // blocks.walks)](
             rows,
             self._words,
             self._canvas,
             self._num_words,
-            num_walks,
+            settings["num_walks"],
             settings["num_steps"],
             settings["burn_in"],
-            canvas_size,
+            settings["canvas_size"],
             BLOCK=blocks.walks,
             **launch_options(num_warps=1),
         )
+
+    def _launch_pixels(self, rows: Tensor, images: Tensor, count: int) -> None:
+        blocks, settings = self._blocks, self._settings
+        size, drawing = settings["image_size"], settings["drawing"]
+        images = images.view(_BITS[images.dtype])
         kernels.ifs_resolve_kernel[(_ceil(size, blocks.columns), _ceil(size, blocks.rows), count)](
             rows,
             self._canvas,
-            values,
+            self._packed[self._host_bytes :].view(images.dtype),
             images,
-            canvas_size,
+            settings["canvas_size"],
             size,
             images.stride(0),
             images.stride(1),
