@@ -53,7 +53,7 @@ def run_demo(config: DemoConfig) -> None:
         "Compiling comes first.",
     )
     with _resumable(run), _training_bar(run) as report:
-        preview, end = demo(config, run, report)
+        preview, end = demo(run, report)
     _say(*_summary(run, end), f"preview  {preview}: categories as rows, instances as columns")
 
 
