@@ -220,9 +220,7 @@ def open_study(config: TransferConfig) -> None:
     path = config.results / "transfer.toml"
     same = replace(config, seeds=0, results=Path("."), weights=Path("."))
     if not path.exists():
-        machine = (
-            f"torch {torch.__version__}, {platform.machine()}, Python {platform.python_version()}"
-        )
+        machine = f"torch {torch.__version__}, timm {timm.__version__}, {platform.machine()}"
         path.write_bytes(dump_settings(same, f"Settings of benchmarks/transfer.py\n{machine}"))
     elif load_settings(TransferConfig, path) != same:
         raise ValueError(f"{path} is of a study with other settings; choose another --results")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -160,6 +161,8 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=amp_type == torch.float16)
     batches = pictures.batches(shuffled(places, num_steps, config), device)
     torch.manual_seed(config.seed)
+    random.seed(config.seed)  # timm's augmentation draws from Python's and NumPy's generators
+    np.random.seed(config.seed)
     for step, (images, labels) in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = lr * share_of_rate(step, num_steps, config) * group.get("lr_scale", 1.0)
@@ -176,11 +179,11 @@ def fit(
 
 def shuffled(places: Int64, num_steps: int, config: FinetuneConfig) -> list[Int64]:
     """Batches of so many updates: passes in orders of their own, the rest of a pass dropped."""
-    random = np.random.default_rng(config.seed)
+    generator = np.random.default_rng(config.seed)
     per_pass = max(1, len(places) // config.batch_size)
     batches: list[Int64] = []
     while len(batches) < num_steps:
-        order = random.permutation(places)
+        order = generator.permutation(places)
         batches += [
             order[number * config.batch_size : (number + 1) * config.batch_size]
             for number in range(per_pass)
