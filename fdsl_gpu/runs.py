@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from fdsl_gpu.checkpoints import LAST, PREVIOUS
 from fdsl_gpu.files import make_folder, replacing, write_error
-from fdsl_gpu.settings import dump_settings, load_settings, plain_settings
+from fdsl_gpu.settings import dump_settings, load_settings, plain_settings, typed_settings
 
 __all__ = ["SETTINGS", "CsvLog", "check_same_run", "open_run"]
 
@@ -73,9 +73,12 @@ def _heading(settings: Path, command: str) -> str:
 def check_same_run(saved: dict[str, Any], config: Any, where: Path) -> None:
     """Check that a run's saved settings are those it is to go on with.
 
+    Settings that came with a newer version of this package are at their defaults in older runs.
+
     Raises:
         ValueError: They differ in a setting that decides what is seen or learned.
     """
+    saved = plain_settings(typed_settings(type(config), saved, where))
     current = plain_settings(config)
     changed = [
         f"{name} ({saved.get(name)!r} there, {current.get(name)!r} here)"

@@ -31,7 +31,14 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["NamedSettings", "check_choices", "dump_settings", "load_settings", "plain_settings"]
+__all__ = [
+    "NamedSettings",
+    "check_choices",
+    "dump_settings",
+    "load_settings",
+    "plain_settings",
+    "typed_settings",
+]
 
 Config = TypeVar("Config")
 
@@ -119,19 +126,33 @@ def load_settings(kind: type[Config], path: Path) -> Config:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a TOML file of settings: {error}") from error
+    return typed_settings(kind, values, path)
+
+
+def typed_settings(kind: type[Config], values: dict[str, Any], where: Path) -> Config:
+    """The settings dataclass that plain values make; what they do not name keeps its default.
+
+    Args:
+        kind: The dataclass.
+        values: As `plain_settings` gives them.
+        where: The file that they come from.
+
+    Raises:
+        ValueError: A key or value does not fit the dataclass.
+    """
     hints = get_type_hints(kind)
     settings = {}
     for name, value in values.items():
         if name not in hints:
             raise ValueError(
-                f"{path}: unknown setting {name!r}; {did_you_mean(name, hints)}"
+                f"{where}: unknown setting {name!r}; {did_you_mean(name, hints)}"
                 f"the settings are {sorted(hints)}"
             )
         try:
             settings[name] = _typed(value, hints[name])
         except TypeError:
             raise ValueError(
-                f"{path}: setting {name!r} must be {_words(hints[name])}, got {value!r}"
+                f"{where}: setting {name!r} must be {_words(hints[name])}, got {value!r}"
             ) from None
     return kind(**settings)
 

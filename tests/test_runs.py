@@ -2,8 +2,10 @@ from dataclasses import replace
 
 import pytest
 
+from fdsl_gpu.checkpoints import LAST
 from fdsl_gpu.pretrain_config import PretrainConfig
-from fdsl_gpu.runs import SETTINGS, CsvLog, open_run
+from fdsl_gpu.runs import SETTINGS, CsvLog, check_same_run, open_run
+from fdsl_gpu.settings import plain_settings
 
 
 def test_a_log_goes_back_to_an_update_and_on_from_there(tmp_path):
@@ -48,3 +50,8 @@ def test_settings_that_newer_versions_added_do_not_make_another_run(tmp_path):
     lines = (tmp_path / SETTINGS).read_text().splitlines(keepends=True)
     (tmp_path / SETTINGS).write_text("".join(x for x in lines if not x.startswith("grad_accum")))
     open_run(tmp_path, config, resume=True)
+    saved = plain_settings(config)
+    del saved["grad_accum"], saved["mixup"]
+    check_same_run(saved, config, tmp_path / LAST)
+    with pytest.raises(ValueError, match=r"last.pt is of another run: it differs in mixup \(0.8 "):
+        check_same_run(saved, replace(config, mixup=0.1), tmp_path / LAST)
