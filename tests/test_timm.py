@@ -296,6 +296,20 @@ CASES = {
     ),
     "device, gray": ("--dataset fdsl/fractaldb-1k?pipeline=device --in-chans 1", 1),
 }
+REFUSED = {
+    "too few classes": (
+        "--num-classes 999",
+        "--num-classes must be at least 1000, the classes of 'fractaldb-1k', got 999",
+    ),
+    "another seed": (
+        "--seed 8 --resume {checkpoint}",
+        "the run to resume has --seed 7 in its args.yaml, this one 8: samples would be repeated",
+    ),
+    "another epoch": (
+        "--train-num-samples 13 --resume {checkpoint}",
+        "the run to resume has --train-num-samples 12 in its args.yaml, this one 13",
+    ),
+}
 RUN_CASES = """
 import contextlib, io, json, runpy, sys
 import fdsl_gpu.timm_plugin, torch
@@ -305,19 +319,43 @@ script, cases = sys.argv[1], json.loads(sys.argv[2])
 for name, (arguments, _) in cases.items():
     sys.argv = [script, "--dataset", "fdsl/fractaldb-1k?image_size=64", *arguments.split()]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        runpy.run_path(script, run_name="__main__")
-    lines = [line for line in printed.getvalue().splitlines() if line.startswith("{")]
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except ValueError as error:
+            print(json.dumps(str(error)))
+    lines = [line for line in printed.getvalue().splitlines() if line[0] in '{\\"']
     print(json.dumps({name: [json.loads(line) for line in lines]}))
 """
 
 
-def test_plugin_feeds_timm_as_its_train_script_calls_it(run_python):
-    output = run_python(RUN_CASES, SCRIPT, json.dumps(CASES))
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Where the first of the cases saves what it has learned after an epoch."""
+    return tmp_path_factory.mktemp("run") / "last.pth.tar"
+
+
+@pytest.fixture(scope="module")
+def results(run_python, checkpoint):
+    cases = {"saved": (f"--output {checkpoint.parent}", 1), **CASES}
+    cases |= {
+        name: (options.format(checkpoint=checkpoint), 0) for name, (options, _) in REFUSED.items()
+    }
+    output = run_python(RUN_CASES, SCRIPT, json.dumps(cases))
     results = {name: epochs for result in epochs_of(output) for name, epochs in result.items()}
-    assert list(results) == list(CASES)
+    assert list(results) == list(cases)
+    return results
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_plugin_refuses_before_training(results, name):
+    (message,) = results[name]
+    assert message.startswith(REFUSED[name][1])
+
+
+def test_plugin_feeds_timm_as_its_train_script_calls_it(results):
     val_labels = labels_of("fractaldb-1k", range(6), "val", seed=42)
-    for name, epochs in results.items():
-        arguments, times = CASES[name]
+    for name, (arguments, times) in CASES.items():
+        epochs = results[name]
         assert [each["epoch"] for each in epochs] == list(range(1 + ("--epochs 2" in arguments)))
         for each in epochs:
             assert all(0 < loss < 20 for loss in each["losses"]), name
@@ -330,29 +368,23 @@ def test_plugin_feeds_timm_as_its_train_script_calls_it(run_python):
                 assert sorted(each["labels"]) == sorted(expected * times), name
 
 
-def script(*arguments, launcher):
-    ways = {
-        "device modules": [SCRIPT, "--device-modules", "fdsl_gpu.timm_plugin"],
-        "launcher": ["-m", "fdsl_gpu.timm", SCRIPT],
-    }
-    return subprocess.run(
-        [sys.executable, *ways[launcher], "--dataset", "fdsl/fractaldb-1k", *arguments],
-        capture_output=True,
-        text=True,
+@pytest.mark.parametrize(
+    "way",
+    [
+        [SCRIPT, "--device-modules", "fdsl_gpu.timm_plugin"],
+        ["-m", "fdsl_gpu.timm", SCRIPT],
+    ],
+    ids=["device modules", "launcher"],
+)
+def test_both_ways_in_resume_at_the_next_sample(results, checkpoint, way):
+    options = ["--dataset", "fdsl/fractaldb-1k?image_size=64", "--epochs", "2"]
+    process = subprocess.run(
+        [sys.executable, *way, *options, "--resume", checkpoint], capture_output=True, text=True
     )
-
-
-def test_device_modules_start_at_any_epoch():
-    process = script("--start-epoch", "3", "--epochs", "4", launcher="device modules")
     assert process.returncode == 0, process.stderr
     (epoch,) = epochs_of(process.stdout)
-    assert sorted(epoch["labels"]) == sorted(labels_of("fractaldb-1k", range(36, 48)))
-
-
-def test_launcher_refuses_too_few_classes_before_training():
-    process = script("--num-classes", "999", launcher="launcher")
-    assert process.returncode == 1 and not process.stdout
-    assert "--num-classes must be at least 1000, the classes of 'fractaldb-1k'" in process.stderr
+    assert epoch["epoch"] == 1
+    assert sorted(epoch["labels"]) == sorted(labels_of("fractaldb-1k", range(12, 24)))
 
 
 def test_importing_the_functions_changes_nothing_in_timm():

@@ -7,8 +7,10 @@ import argparse
 import importlib
 import json
 import sys
+from pathlib import Path
 
 import torch
+import yaml
 from timm import utils
 from timm.data import (
     AugMixDataset,
@@ -19,7 +21,7 @@ from timm.data import (
     resolve_data_config,
 )
 from timm.loss import JsdCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
-from timm.models import create_model
+from timm.models import create_model, resume_checkpoint
 from timm.optim import create_optimizer_v2
 
 parser = argparse.ArgumentParser()
@@ -33,7 +35,9 @@ parser.add_argument("--batch-size", type=int, default=4)
 parser.add_argument("--train-num-samples", type=int, default=12)
 parser.add_argument("--val-num-samples", type=int, default=6)
 parser.add_argument("--epochs", type=int, default=1)
-parser.add_argument("--start-epoch", type=int, default=0)
+parser.add_argument("--resume", default="")
+parser.add_argument("--output", default="")
+parser.add_argument("--seed", type=int, default=7)
 parser.add_argument("--workers", type=int, default=0)
 parser.add_argument("--grad-accum-steps", type=int, default=1)
 parser.add_argument("--mixup", type=float, default=0.0)
@@ -48,12 +52,13 @@ parser.add_argument("--no-prefetcher", action="store_true")
 parser.add_argument("--no-aug", action="store_true")
 parser.add_argument("--amp", action="store_true")
 args = parser.parse_args(sys.argv[1:])
+args_text = yaml.safe_dump(args.__dict__)
 
 for module in args.device_modules:
     importlib.import_module(module)
 args.device = "cpu"
 device = utils.init_distributed_device(args)
-utils.random_seed(7, args.rank)
+utils.random_seed(args.seed, args.rank)
 
 model = create_model(
     args.model, in_chans=args.in_chans, num_classes=args.num_classes, **args.model_kwargs
@@ -68,7 +73,7 @@ dataset_train = create_dataset(
     class_map="",
     download=False,
     batch_size=args.batch_size,
-    seed=7,
+    seed=args.seed,
     repeats=0.0,
     input_img_mode=mode,
     input_key=None,
@@ -153,7 +158,8 @@ def set_epoch(epoch):
             each.set_epoch(epoch)
 
 
-for epoch in range(args.start_epoch, args.epochs):
+start_epoch = resume_checkpoint(model, args.resume, optimizer) if args.resume else 0
+for epoch in range(start_epoch, args.epochs):
     set_epoch(epoch)
     model.train()
     labels, losses = [], []
@@ -186,3 +192,10 @@ for epoch in range(args.start_epoch, args.epochs):
             }
         )
     )
+
+if args.output:
+    output = Path(args.output)
+    utils.CheckpointSaver(
+        model, optimizer, args, checkpoint_dir=output, recovery_dir=output
+    ).save_checkpoint(epoch)
+    (output / "args.yaml").write_text(args_text)
