@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -83,12 +83,12 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return image, label
 
     def batches(
-        self, batches: list[Int64], device: torch.device
+        self, batches: Iterable[Int64], device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of the images at these places, in this order."""
         loader: Any = DataLoader(
             self,
-            batch_sampler=[list(map(int, batch)) for batch in batches],
+            batch_sampler=(batch.tolist() for batch in batches),
             num_workers=self.config.num_workers,
             generator=torch.Generator().manual_seed(self.config.seed),
         )
@@ -177,18 +177,16 @@ def fit(
         yield loss.detach()
 
 
-def shuffled(places: Int64, num_steps: int, config: FinetuneConfig) -> list[Int64]:
+def shuffled(places: Int64, num_steps: int, config: FinetuneConfig) -> Iterator[Int64]:
     """Batches of so many updates: passes in orders of their own, the rest of a pass dropped."""
     generator = np.random.default_rng(config.seed)
     per_pass = max(1, len(places) // config.batch_size)
-    batches: list[Int64] = []
-    while len(batches) < num_steps:
-        order = generator.permutation(places)
-        batches += [
-            order[number * config.batch_size : (number + 1) * config.batch_size]
-            for number in range(per_pass)
-        ]
-    return batches[:num_steps]
+    order = places
+    for step in range(num_steps):
+        if step % per_pass == 0:
+            order = generator.permutation(places)
+        start = step % per_pass * config.batch_size
+        yield order[start : start + config.batch_size]
 
 
 def share_of_rate(step: int, num_steps: int, config: FinetuneConfig) -> float:
