@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fdsl_gpu.formulas.base import Formula
 from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM
+from fdsl_gpu.formulas.graded_ifs import GradedIfsFormula
 from fdsl_gpu.formulas.ifs import IfsFormula
 from fdsl_gpu.formulas.ifs3d import Ifs3dFormula
 from fdsl_gpu.formulas.ifs_table import IfsTable
@@ -78,6 +79,12 @@ CATALOG: Final[dict[str, Entry]] = {
     # as published, the first weight row multiplies every a by 0.4; row 6 is all ones
     "3d-ofdb-1k": (1, partial(_ofdb_3d_1k, 0)),
     "3d-ofdb-1k-paper": (1, partial(_ofdb_3d_1k, 6)),
+    "wacv-1k": (1, GradedIfsFormula),
+    # a fractal is at most 0.6 of the image wide: 30,000 points fill it
+    "wacv-1k-multi": (
+        1,
+        partial(GradedIfsFormula, fractals=(1, 5), jitter="none", num_points=30_000),
+    ),
     "rcdb-1k": (1, partial(dataclasses.replace, RCDB)),
     "rcdb-21k": (1, partial(dataclasses.replace, RCDB, num_categories=21_000)),
     "visualatom-1k": (1, partial(dataclasses.replace, VISUAL_ATOM)),
