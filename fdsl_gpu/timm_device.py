@@ -85,6 +85,11 @@ def device_loader(
         refuse("num_aug_splits", type(dataset).__name__, HOST)
     if size[-1] != size[-2]:
         refuse("input_size", size, f"images are drawn square on the device; {HOST}")
+    if not dataset.renderer.view.is_plain:
+        raise ValueError(
+            "create_loader makes the view from timm's options of crops and flips; make the data "
+            f"set with an integer image_size, not {dataset.renderer.view}"
+        )
     options = {name: value for name, value in options.items() if name not in MOOT}
     renderer, mixup = dataset.renderer, options["collate_fn"]
     view = take_view(renderer.view.image_size, size[-1], is_training, options)

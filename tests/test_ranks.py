@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import doctest
 import json
 import os
 import subprocess
@@ -85,3 +86,9 @@ def test_pretraining_learns_alike_on_one_two_and_four_ranks(folders):
     assert alone.shape == (8, 3) and alone[:, 0].min() > 0
     for folder in (two, four):
         torch.testing.assert_close(losses(folder), alone, rtol=2e-5, atol=0)
+
+
+def test_the_arithmetic_in_the_documentation_is_right():
+    document = Path(__file__).parents[1] / "docs" / "scaling.md"
+    result = doctest.testfile(str(document), module_relative=False)
+    assert result.attempted == 6 and result.failed == 0

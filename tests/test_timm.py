@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import timm.data
 import torch
+from PIL import Image
 from timm.data import AugMixDataset, FastCollateMixup
 
 from fdsl_gpu.augment import Augmentation
@@ -255,6 +256,14 @@ def test_device_loader_refuses(small, settings, message):
         create_loader(device_dataset(small), **options)
 
 
+def test_device_loader_refuses_a_view_of_the_data_set(small):
+    view = View(16, canvas_size=32, crop="random")
+    dataset = FormulaDataset(small, image_size=view, num_samples=8)
+    dataset.pipeline = "device"
+    with pytest.raises(ValueError, match="with an integer image_size, not View"):
+        create_loader(dataset, 16, 4, True, **PLAIN)
+
+
 def test_device_loader_refuses_augmix(small):
     with pytest.raises(ValueError, match="--aug-splits .*pipeline=host"):
         create_loader(AugMixDataset(device_dataset(small)), 16, 4, True, num_aug_splits=2, **PLAIN)
@@ -312,10 +321,14 @@ REFUSED = {
 }
 RUN_CASES = """
 import contextlib, io, json, runpy, sys
-import fdsl_gpu.timm_plugin, torch
+import fdsl_gpu.timm_plugin, timm.data, torch
 
 torch.set_num_threads(1)
-script, cases = sys.argv[1], json.loads(sys.argv[2])
+script, cases, stored = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+dataset = timm.data.create_dataset("", root=stored, split="train")
+loader = timm.data.create_loader(dataset, 16, 2, device=torch.device("cpu"), num_workers=0)
+images, labels = next(iter(loader))
+print(json.dumps({"stored": [list(images.shape), labels.tolist()]}))
 for name, (arguments, _) in cases.items():
     sys.argv = [script, "--dataset", "fdsl/fractaldb-1k?image_size=64", *arguments.split()]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -335,15 +348,23 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(run_python, checkpoint):
+def results(run_python, checkpoint, tmp_path_factory):
+    stored = tmp_path_factory.mktemp("stored")
+    for category in ("a", "b"):
+        (stored / category).mkdir()
+        Image.new("RGB", (20, 20)).save(stored / category / "0.png")
     cases = {"saved": (f"--output {checkpoint.parent}", 1), **CASES}
     cases |= {
         name: (options.format(checkpoint=checkpoint), 0) for name, (options, _) in REFUSED.items()
     }
-    output = run_python(RUN_CASES, SCRIPT, json.dumps(cases))
+    output = run_python(RUN_CASES, SCRIPT, json.dumps(cases), stored)
     results = {name: epochs for result in epochs_of(output) for name, epochs in result.items()}
-    assert list(results) == list(cases)
+    assert list(results) == ["stored", *cases]
     return results
+
+
+def test_plugin_leaves_stored_images_to_timm(results):
+    assert results["stored"] == [[2, 3, 16, 16], [0, 1]]
 
 
 @pytest.mark.parametrize("name", REFUSED)
