@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,7 +64,9 @@ def run_finetune(config: FinetuneConfig) -> None:
         task = bar.add_task("starting", total=None)
 
         def report(done: int, total: int, loss: float) -> None:
-            text = f"update {done:,} of {total:,}  loss {loss:.3f}"
+            text = f"update {done:,} of {total:,}"
+            if not math.isnan(loss):
+                text += f"  loss {loss:.3f}"
             bar.update(task, completed=done, total=total, description=text)
 
         result = finetune(config, report)

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from fdsl_gpu.checkpoints import save_weights
 from fdsl_gpu.files import replacing
@@ -26,7 +28,7 @@ __all__ = ["FinetuneConfig", "FinetuneResult", "finetune"]
 _log: Final = logging.getLogger("fdsl_gpu")
 
 Report = Callable[[int, int, float], None]
-"""(updates done, updates of the whole run over all learning rates, last loss)"""
+"""(updates done, updates of the run over all learning rates, the loss last logged or NaN)"""
 
 
 @dataclass(frozen=True)
@@ -90,32 +92,26 @@ def finetune(config: FinetuneConfig, report: Report | None = None) -> FinetuneRe
     noisy = Pictures(target, config, training=True)
     plain = Pictures(target, config, training=False)
     num_steps = config.num_steps(len(train))
-    best, best_lr, done = None, config.lr[0], 0
+    best, best_lr = None, config.lr[0]
     scores: dict[float, float | None] = {}
-    for lr in config.lr:
-        model = copy.deepcopy(start)
-        losses: list[Tensor] = []
-        scores[lr] = None
-        for step, loss in enumerate(fit(model, noisy, train, config, lr, device), 1):
-            losses.append(loss)
-            done += 1
+    for number, lr in enumerate(config.lr):
+
+        def progress(step: int, loss: float, before: int = number * num_steps) -> None:
             if report is not None:
-                report(done, num_steps * len(config.lr), float(loss))
-            if step % config.log_interval == 0 or step == num_steps:
-                mean = float(torch.stack(losses).mean())
-                losses.clear()
-                if not math.isfinite(mean):
-                    _log.warning("learning rate %g: the loss is %g at update %d", lr, mean, step)
-                    break
-                row = {"update": step, "lr": lr, "loss": mean}
-                if step == num_steps:
-                    if config.renews(len(train)):
-                        renew_statistics(model, plain, train, config, device)
-                    if len(val):
-                        scores[lr] = row["val_top1"] = top1(model, plain, val, config, device)
-                    if best is None or (scores[lr] or 0.0) > (scores[best_lr] or 0.0):
-                        best, best_lr = model, lr
-                log.append(row)
+                report(before + step, num_steps * len(config.lr), loss)
+
+        model = copy.deepcopy(start)
+        last = _learn(model, noisy, train, config, lr, device, log, progress)
+        scores[lr] = None
+        if last is None:
+            continue
+        if config.renews(len(train)):
+            renew_statistics(model, plain, train, config, device)
+        if len(val):
+            scores[lr] = last["val_top1"] = top1(model, plain, val, config, device)
+        log.append(last)
+        if best is None or (scores[lr] or 0.0) > (scores[best_lr] or 0.0):
+            best, best_lr = model, lr
     if best is None:
         raise RuntimeError(
             f"the loss became infinite at every learning rate of {config.lr}: lower --lr or raise "
@@ -139,6 +135,35 @@ def finetune(config: FinetuneConfig, report: Report | None = None) -> FinetuneRe
     with replacing(config.output / "result.json") as partial:
         partial.write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
     return result
+
+
+def _learn(
+    model: nn.Module,
+    pictures: Pictures,
+    places: NDArray[np.int64],
+    config: FinetuneConfig,
+    lr: float,
+    device: torch.device,
+    log: CsvLog,
+    progress: Callable[[int, float], None],
+) -> dict[str, float] | None:
+    """Train at one rate; the last row of its log, or None where the loss became infinite."""
+    num_steps = config.num_steps(len(places))
+    losses: list[Tensor] = []
+    row: dict[str, float] = {}
+    for step, loss in enumerate(fit(model, pictures, places, config, lr, device), 1):
+        losses.append(loss)
+        if step % config.log_interval == 0 or step == num_steps:
+            # on a GPU, asking for the loss waits for the updates: not at each of them
+            row = {"update": step, "lr": lr, "loss": float(torch.stack(losses).mean())}
+            losses.clear()
+            if not math.isfinite(row["loss"]):
+                _log.warning("learning rate %g: the loss is infinite at update %d", lr, step)
+                return None
+            if step < num_steps:
+                log.append(row)
+        progress(step, row.get("loss", math.nan))
+    return row
 
 
 def _on_gpu(config: FinetuneConfig) -> bool:
