@@ -74,6 +74,11 @@ COMMANDS: Final = {
         "fdsl_gpu.console:run_export",
         "Store samples as PNGs in folders or as tar shards. Started again, it goes on.",
     ),
+    "bench": Command(
+        "fdsl_gpu.bench:BenchConfig",
+        "fdsl_gpu.console:run_bench",
+        "Measure what drawing costs on this machine, against other ways to get the images.",
+    ),
     "doctor": Command(
         "fdsl_gpu.doctor:DoctorConfig",
         "fdsl_gpu.doctor:doctor",

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fdsl_gpu.bench import BenchConfig, bench, device_name
 from fdsl_gpu.demo import DemoConfig, demo
 from fdsl_gpu.export import ExportConfig, ExportSummary, export
 from fdsl_gpu.finetune import FinetuneConfig, FinetuneResult, finetune
@@ -106,6 +107,13 @@ def _searched(run: Callable[..., Any], config: SearchConfig | Search3dConfig) ->
         return run(config, report)
 
 
+def run_bench(config: BenchConfig) -> str:
+    """`fdsl-gpu bench`."""
+    _say(f"{device_name()}, one core, CPU time an image: median [20 %, 80 %] of the rounds")
+    rows = bench(config, _say)
+    return f"{len(rows)} figures" + (f" in {config.output}" if config.output else "")
+
+
 def _say(*lines: str) -> None:
     for line in lines:
         _console.print(line, soft_wrap=True, markup=False)
@@ -162,6 +170,8 @@ def _line(config: PretrainConfig, progress: PretrainProgress) -> str:
         parts.append(f"loss {progress.learned['loss']:.3f}")
     if "val_top1" in progress.learned:
         parts.append(f"top-1 {progress.learned['val_top1']:.1f} %")
+    if "val_map" in progress.learned:
+        parts.append(f"mAP {progress.learned['val_map']:.1f} %")
     if progress.speed.images:
         parts.append(_speed(progress.speed))
     return "  ".join(parts)
@@ -188,6 +198,11 @@ def _summary(config: PretrainConfig, end: PretrainProgress) -> list[str]:
             lines.append(
                 f"top-1    {top1:.1f} % of {config.val_size:,} held-out images with the {of}; "
                 f"chance is {chance:.2g} %"
+            )
+        if f"val_map{name}" in learned:
+            lines.append(
+                f"mAP      {learned[f'val_map{name}']:.1f} %, mean average precision of the ranked "
+                f"categories of {config.val_size:,} held-out images with the {of}"
             )
     weights = folder / "model.safetensors"
     lines += [
