@@ -33,7 +33,7 @@ def test_bench_measures_every_contender(small, tmp_path):
 
 
 def test_nothing_is_timed_that_is_not_the_definition(small, monkeypatch):
-    def other(spec, indices, *, backend, **settings):
+    def other(spec, indices, *, backend="auto", **settings):
         images, labels = render(spec, indices, backend=backend, **settings)
         return (images + 1 if backend == "numba" else images), labels
 
