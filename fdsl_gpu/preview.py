@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,9 @@ class PreviewConfig:
 def preview(config: PreviewConfig) -> Path:
     """Draw the sheet and write it as a PNG.
 
+    Where the target is a mask there are no categories to choose: the first samples are shown, a row
+    of images over the row of their masks, a colour a category and black for the background.
+
     Returns:
         The picture's path. It is whole or absent, and an old one stays until the new one is whole.
 
@@ -70,7 +74,8 @@ def preview(config: PreviewConfig) -> Path:
     """
     dataset = get_dataset(config.dataset).replace(**config.dataset_settings)
     categories = _categories(config, dataset)
-    _check_sheet(config, len(categories))
+    has_masks = dataset.target == "mask"
+    _check_sheet(config, 2 * config.rows if has_masks else len(categories))
     renderer = Renderer(
         dataset,
         View(config.image_size),
@@ -80,12 +85,18 @@ def preview(config: PreviewConfig) -> Path:
         backend=config.backend,
     )
     make_folder(config.output.parent)
-    samples = find_samples(renderer, categories, config.columns)
-    images, _ = renderer.draw(renderer.instance(samples.ravel()))
-    digits = len(str(dataset.num_classes - 1))
+    if has_masks:
+        images = _images_and_masks(renderer, config.rows, config.columns)
+        row_names = ["image", "mask"] * config.rows
+    else:
+        samples = find_samples(renderer, categories, config.columns)
+        images, _ = renderer.draw(renderer.instance(samples.ravel()))
+        images = images.reshape(*samples.shape, *images.shape[1:])
+        digits = len(str(dataset.num_classes - 1))
+        row_names = [f"{category:0{digits}}" for category in categories]
     sheet = draw_sheet(
-        images.reshape(*samples.shape, *images.shape[1:]).cpu(),
-        row_names=[f"{category:0{digits}}" for category in categories],
+        images.cpu(),
+        row_names=row_names,
         title=f"{dataset.name}   {dataset.num_classes:,} categories, {config.image_size} pixels, "
         f"seed {config.seed}, {config.split}",
     )
@@ -150,6 +161,20 @@ def find_samples(
     )
 
 
+def _images_and_masks(
+    renderer: Renderer, rows: int, columns: int
+) -> Tensor:  # [2 rows, columns, 3, H, W]
+    """The first samples: a row of images, the row of their masks, and so on."""
+    images, masks = renderer.draw(renderer.instance(np.arange(rows * columns, dtype=np.uint64)))
+    # hues a golden section of a turn apart: neighbouring categories differ
+    hues = (np.arange(1, renderer.dataset.num_classes) * 0.618) % 1
+    colors = [(0.0, 0.0, 0.0), *(colorsys.hsv_to_rgb(hue, 0.7, 1) for hue in hues.tolist())]
+    table = (255 * torch.tensor(colors, device=masks.device)).to(torch.uint8)
+    colored = table[masks].permute(0, 3, 1, 2)
+    both = torch.stack([each.view(rows, columns, *each.shape[1:]) for each in (images, colored)], 1)
+    return both.flatten(0, 1)
+
+
 def draw_sheet(
     images: Tensor,  # [R, I, 3, H, W] uint8
     *,
@@ -196,11 +221,18 @@ def draw_sheet(
 
 
 def _categories(config: PreviewConfig, dataset: DatasetSpec) -> list[int]:
-    """The categories asked for, or an even spread."""
+    """The categories asked for, or an even spread; none where the target is a mask."""
     total = dataset.num_classes
     for name, count in (("rows", config.rows), ("columns", config.columns)):
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
+    if dataset.target == "mask":
+        if config.categories:
+            raise ValueError(
+                f"categories cannot be chosen where every image shows many: the samples of "
+                f"{dataset.name!r} have a mask; leave categories out"
+            )
+        return []
     if not config.categories:
         rows = min(config.rows, total)
         return [row * total // rows for row in range(rows)]

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from fdsl_gpu.formulas.base import View
 from fdsl_gpu.formulas.contour_drawing import grays, polygons, unit_circle
 from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM, ContourFormula
 from fdsl_gpu.formulas.line_noise import gradients, line_noise
+from fdsl_gpu.preview import PreviewConfig, preview
 from fdsl_gpu.stream import FormulaStream
 
 NAMES = ["rcdb-1k", "rcdb-21k", "visualatom-1k", "visualatom-1k-argparse", "visualatom-21k"]
@@ -349,6 +352,32 @@ def test_worker_processes_change_nothing():
     alone, shared = list(streams[0]), list(DataLoader(streams[1], batch_size=None, num_workers=2))
     for one, other in zip(alone, shared, strict=True):
         assert_same(one, other)
+
+
+def test_preview_shows_masks_below_their_images(tmp_path):
+    sizes = {}
+    for rows in (1, 2):
+        config = PreviewConfig("segrcdb", tmp_path / f"{rows}.png", rows, 3, image_size=64)
+        with Image.open(preview(config)) as picture:
+            sheet = np.asarray(picture)
+        colors = np.unique(sheet[-66:, -130:].reshape(-1, 3), axis=0)
+        assert len(np.unique(colors.max(1) - colors.min(1))) > 1  # the last row has colours
+        sizes[rows] = sheet.shape[0]
+    assert sizes[2] > sizes[1] + 2 * 64
+    with pytest.raises(ValueError, match="categories cannot be chosen"):
+        preview(PreviewConfig("segrcdb", tmp_path / "x.png", categories=(3,)))
+
+
+def test_example_learns_masks_and_shows_them(tmp_path):
+    example = Path(__file__).parents[1] / "examples" / "segmentation.py"
+    output = tmp_path / "figure.png"
+    losses, score = runpy.run_path(str(example))["main"](
+        steps=12, batch_size=8, image_size=32, width=8, output=output
+    )
+    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
+    assert 0 < score <= 1
+    with Image.open(output) as picture:
+        assert picture.size == (2 * 3 * 36, 2 * 8 * 36)
 
 
 # what is refused
