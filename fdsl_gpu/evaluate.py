@@ -147,6 +147,7 @@ def _pretraining(config: EvaluateConfig, weights: WeightsFile) -> PretrainConfig
         grad_accum=1,
         mixup=0.0,
         cutmix=0.0,
+        smoothing=0.0,
         ema_decay=None,
         backend=config.backend,
     )
@@ -154,6 +155,10 @@ def _pretraining(config: EvaluateConfig, weights: WeightsFile) -> PretrainConfig
 
 def _on_fractals(run: PretrainConfig, weights: WeightsFile, device: torch.device) -> Evaluation:
     run.validate()
+    if (kind := run.spec().target) != "class":
+        raise ValueError(
+            f"accuracy needs one label an image; data set {run.dataset!r} has {kind} targets"
+        )
     trainer = Trainer(run, Ranks(0, 1, device))
     load_weights(trainer.model, weights, new_head=False)
     _, percent = trainer.validate(trainer.model)
