@@ -97,12 +97,16 @@ class DatasetSpec:
         return _plain_settings(self.formula)
 
     def identity(self) -> dict[str, Any]:
-        """What pixels depend on but seed and index, as plain values: a state is good for that."""
-        parts = [_plain_settings(part) for part in getattr(self.formula, "parts", ())]
+        """What pixels depend on but seed and index, as plain values: a state is good for that.
+
+        Settings at their defaults are left out, so that a setting that is added later, with a
+        default that changes no pixel, leaves states as good as they were.
+        """
+        parts = [_changed_settings(part) for part in getattr(self.formula, "parts", ())]
         return {
             "dataset": self.name,
             "version": self.version,
-            "settings": self.settings() | ({"parts": parts} if parts else {}),
+            "settings": _changed_settings(self.formula) | ({"parts": parts} if parts else {}),
         }
 
 
@@ -111,6 +115,14 @@ def _plain_settings(formula: Any) -> dict[str, Any]:
         return {}
     values = {field.name: getattr(formula, field.name) for field in dataclasses.fields(formula)}
     return {name: value for name, value in values.items() if _is_plain(value)}
+
+
+def _changed_settings(formula: Any) -> dict[str, Any]:
+    settings = _plain_settings(formula)
+    if not settings:
+        return {}
+    defaults = {field.name: field.default for field in dataclasses.fields(formula)}
+    return {name: value for name, value in settings.items() if value != defaults[name]}
 
 
 def _is_plain(value: Any) -> bool:

@@ -121,6 +121,13 @@ def test_state_of_another_stream_is_refused(small, change, message):
     assert stream.state_dict()["position"] == 0
 
 
+def test_a_setting_added_later_leaves_states_good(small):
+    settings = stream_of(small).state_dict()["settings"]
+    assert settings == {"num_points": 128 * 21, "num_walks": 128, "burn_in": 4}
+    assert "settings" in stream_of("fractaldb-1k").state_dict()
+    assert stream_of("fractaldb-1k").state_dict()["settings"] == {}
+
+
 def test_transform_gets_the_batch(small):
     stream = stream_of(small, transform=lambda images, labels: (images.float().mean(), labels + 1))
     mean, labels = next(iter(stream))
