@@ -84,3 +84,26 @@ def test_finished_cells_are_not_run_again(transfer, tmp_path, monkeypatch):
     summary = transfer.read_rows(tmp_path / "transfer-summary.csv")
     assert [row["minus_scratch"] for row in summary] == ["0.0", "0.0", ""]
     assert (tmp_path / "transfer.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "held_out, gain, passes", [(56.0, 5.0, True), (56.0, 1.0, False), (1.6, 5.0, False)]
+)
+def test_the_smoke_check_wants_fractals_learnt_and_digits_gained(
+    transfer, monkeypatch, capsys, held_out, gain, passes
+):
+    smoke = importlib.import_module("transfer_smoke")
+    monkeypatch.setattr(smoke, "pretrain_arm", lambda *_, **__: {"held_out_top1": held_out})
+    monkeypatch.setattr(smoke, "load_target", lambda name: None)
+    monkeypatch.setattr(smoke, "Pictures", lambda *_, **__: None)
+    # what fine-tuning would read: there is no file here
+    monkeypatch.setattr(smoke, "finetuning", lambda config, seed, path: path)
+
+    def cell(config, pictures, per_class, seed, arm, settings):
+        assert (settings is None) == (arm == "scratch")
+        yield {"test_top1": 80.0 + seed + (gain if arm == "fractals" else 0.0)}
+
+    monkeypatch.setattr(smoke, "run_cell", cell)
+    assert smoke.main() == (0 if passes else 1)
+    assert ("passed" if passes else "FAILED") in capsys.readouterr().out
+    sys.modules.pop("transfer_smoke")
