@@ -74,6 +74,20 @@ def _pair(low, high):
 
 
 @triton.jit
+def _thresholds(row):
+    """The seven thresholds, loaded before the loop: a load is not moved out past the atomics."""
+    thresholds = (row + THRESHOLDS).to(tl.pointer_type(tl.uint32))
+    t0 = tl.load(thresholds)
+    t1 = tl.load(thresholds + 1)
+    t2 = tl.load(thresholds + 2)
+    t3 = tl.load(thresholds + 3)
+    t4 = tl.load(thresholds + 4)
+    t5 = tl.load(thresholds + 5)
+    t6 = tl.load(thresholds + 6)
+    return t0, t1, t2, t3, t4, t5, t6
+
+
+@triton.jit
 def _step(x, y, walk, pair, maps_ptr, t0, t1, t2, t3, t4, t5, t6):
     """One step of all walks: find each walk's map by bisecting the thresholds, and apply it."""
     word = walk * pair.to(tl.uint32) + (pair >> 32).to(tl.uint32)
@@ -135,15 +149,7 @@ def ifs_walk_kernel(
     row = params_ptr + image * ROW
     words = words_ptr + image * num_words
     maps = (row + MAPS).to(tl.pointer_type(tl.int64))
-    # loaded once here: a load inside the loop is not moved out past the atomics
-    thresholds = (row + THRESHOLDS).to(tl.pointer_type(tl.uint32))
-    t0 = tl.load(thresholds)
-    t1 = tl.load(thresholds + 1)
-    t2 = tl.load(thresholds + 2)
-    t3 = tl.load(thresholds + 3)
-    t4 = tl.load(thresholds + 4)
-    t5 = tl.load(thresholds + 5)
-    t6 = tl.load(thresholds + 6)
+    t0, t1, t2, t3, t4, t5, t6 = _thresholds(row)
     start = (row + START).to(tl.pointer_type(tl.float32))
     x = tl.zeros([BLOCK], tl.float32) + tl.load(start)
     y = tl.zeros([BLOCK], tl.float32) + tl.load(start + 1)

@@ -21,6 +21,8 @@ SETTINGS = {
     "point_color": (128, 7, 2, 3),
     "mask_per_image": (128, 4, 0, 16),
     "mask_full": (128, 3, 0, 17),
+    "point_white": (128, 2, 0, 18),
+    "continuous": (256, 9, 2, 29),
 }
 
 
@@ -30,8 +32,9 @@ def formula(name):
     mask = name.removeprefix("mask_")
     return IfsFormula(
         contracting_table(),
-        drawing="patch_gray" if name.startswith("mask") else name,
+        drawing=name if name.startswith(("patch", "point")) else "patch_gray",
         mask=mask if name.startswith("mask") else "per_point",
+        instances="continuous" if name == "continuous" else "fresh",
         num_points=num_steps * num_walks,
         num_walks=num_walks,
         burn_in=burn_in,
@@ -44,7 +47,12 @@ def instance(name):
         return turned_and_cropped()
     if name == "diverging":
         return diverging()
-    indices = EVERY_NUM_MAPS if name.startswith("patch") else LARGE
+    if name == "continuous_diverging":
+        return diverging("continuous")
+    if name == "continuous_seen_askew":
+        view = View(23, canvas_size=40, crop="resized", rotation=(-20, 70), rot90=True)
+        return formula("continuous").instance(EVERY_NUM_MAPS, 8, view)
+    indices = EVERY_NUM_MAPS if name.startswith(("patch", "continuous")) else LARGE
     if name == "patch_gray":
         indices = np.concatenate([EVERY_NUM_MAPS, LARGE])
     return formula(name).instance(indices, 2**63 + 2**33 + 5, View(SETTINGS[name][3]))
@@ -62,25 +70,36 @@ def turned_and_cropped():
     )
 
 
-def diverging():
+def diverging(name="patch_gray"):
     """Walks that leave the canvas, overflow to infinity and end as NaN; and one that never was."""
-    inside = formula("patch_gray").instance(np.arange(3, dtype=np.uint64), 1, View(24))
+    inside = formula(name).instance(np.arange(4, dtype=np.uint64), 1, View(24))
     maps = inside.maps.copy()
     maps[0] *= 3
     maps[1] *= np.float32(1e8)
     maps[2] = np.nan
+    maps[3, :, :2] = maps[3, :, 4] = 0  # all points on a line: a frame without width
     return dataclasses.replace(inside, maps=maps)
 
 
-CASES = (*SETTINGS, "turned_and_cropped", "diverging")
+CASES = (
+    *SETTINGS,
+    "turned_and_cropped",
+    "diverging",
+    "continuous_seen_askew",
+    "continuous_diverging",
+)
 
 
 def one(name):
     """The sample of a case that has the most maps."""
     samples = instance(name)
-    chosen = [int(samples.num_maps.argmax())]
+    return part(samples, [int(samples.num_maps.argmax())])
+
+
+def part(samples, which):
+    """Some of the samples."""
     arrays = {
-        field.name: getattr(samples, field.name)[chosen]
+        field.name: getattr(samples, field.name)[which]
         for field in dataclasses.fields(samples)
         if isinstance(getattr(samples, field.name), np.ndarray)
     }

@@ -21,6 +21,7 @@ POINTERS = {
     torch.int32: "*i32",
     torch.int64: "*i64",
     torch.float32: "*fp32",
+    torch.float64: "*fp64",
 }
 NVIDIA = {number: GPUTarget("cuda", number, 32) for number in (75, 80, 86, 89, 90, 100, 120)}
 AMD = {
@@ -85,17 +86,21 @@ def _kind(name, value, constants):
 @contextlib.contextmanager
 def replaced_kernels(backend, launch):
     """Call `launch(build, grid, arguments)` for what the host code of a backend module launches."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(backend, "check_device"))
+        for module in list(vars(backend).values()):
+            if getattr(module, "__name__", "").startswith("fdsl_gpu.kernels."):
+                stack.enter_context(_replaced(module, launch))
+        yield
+
+
+def _replaced(module, launch):
     kernels = {
-        name: function
-        for name, function in vars(backend.kernels).items()
+        name: StandIn(function, launch)
+        for name, function in vars(module).items()
         if name.endswith("_kernel") and isinstance(function, triton.JITFunction)
     }
-    replacements = {name: StandIn(function, launch) for name, function in kernels.items()}
-    with (
-        mock.patch.multiple(backend.kernels, **replacements),
-        mock.patch.object(backend, "check_device"),
-    ):
-        yield
+    return mock.patch.multiple(module, **kernels)
 
 
 def run_on_cpu(target, backwards=False):

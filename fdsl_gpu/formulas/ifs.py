@@ -13,16 +13,17 @@ renderer (FractalDB-Pretrained-ResNet-PyTorch, ifs_function.py) where the paper 
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdsl_gpu.formulas.base import Target, View
-from fdsl_gpu.formulas.ifs_table import IfsTable, to_pixel_space
-from fdsl_gpu.formulas.labels import balanced_labels, image_numbers
-from fdsl_gpu.rng import WALK_INDEX, Purpose, below, mix, philox
+from fdsl_gpu.formulas.ifs_instances import continuous_weights, published_instances
+from fdsl_gpu.formulas.ifs_table import IfsTable, to_float32, to_pixel_space
+from fdsl_gpu.formulas.labels import balanced_labels
+from fdsl_gpu.rng import Purpose, below, mix, philox
 
 __all__ = ["IfsFormula", "IfsInstance", "lit_value", "palette"]
 
@@ -34,7 +35,7 @@ Drawing = Literal[
     "patch_gray", "patch_color", "point_gray", "point_color", "patch_white", "point_white"
 ]
 Mask = Literal["per_point", "per_image", "full"]
-Instances = Literal["fresh", "published"]
+Instances = Literal["fresh", "published", "continuous"]
 Turns = Literal["flips", "rotations"]
 
 _CHOICES: Final = {"drawing": Drawing, "mask": Mask, "instances": Instances, "turns": Turns}
@@ -88,13 +89,19 @@ class IfsInstance:
     burn_in: int
     drawing: Drawing
     mask: Mask
-    # what the view drew at random, for describe()
+    # what was drawn at random beside weight row and turn, for describe()
     view: dict[str, NDArray[Any]] = field(default_factory=dict)
+    # not None: maps and start are still in the formula's space, the frame is the extent of the walk
+    # itself, spread over a canvas of this side, and frame_affine [N, 6] comes after it; see framed
+    frame_size: int | None = None
+    frame_affine: NDArray[np.float64] | None = None
 
     def describe(self) -> dict[str, NDArray[Any]]:
-        """Label, weight row, flip or rotation, and what the view drew at random."""
+        """Label, weight row or weights, flip or rotation, and what the view drew at random."""
         turn = {"flips": "flip", "rotations": "rotation"}[self.turns]
         own = {"label": self.label, "weight_row": self.weight_row, turn: self.turn}
+        if self.frame_size is not None:
+            del own["weight_row"]
         return {**own, **self.view}
 
 
@@ -117,6 +124,8 @@ class IfsFormula:
             "published": the published images and no others, each exactly once in an epoch of
             K x weight rows x turns x patch draws; one walk for each (category, weight row). The
             validation split then shows the same geometries in another order.
+            "continuous": as fresh, but in place of a weight row each of the six coefficients has a
+            factor of its own; the frame is then the extent of the sample's own walk.
         turns: What the four images of a drawing are: the published "flips", or "rotations" by
             quarter turns, as the paper words it.
         num_turns: How many of the four, 1, 2 or 4.
@@ -124,6 +133,7 @@ class IfsFormula:
         min_coverage: Leave out weight rows whose drawing covers less than this share of the
             canvas; some 5 % of FractalDB-1k is nearly blank. A category without such a row keeps
             its best one. Fresh instances only.
+        weight_step: w of the continuous instances, whose factors are in [1 - 2w, 1 + 2w).
 
     Raises:
         ValueError: A setting is out of range.
@@ -141,6 +151,7 @@ class IfsFormula:
     num_turns: int = 4
     num_patches: int = 10
     min_coverage: float = 0.0
+    weight_step: float = 0.4
 
     target: ClassVar[Target] = "class"
     module: ClassVar[str] = "ifs"
@@ -170,11 +181,13 @@ class IfsFormula:
             raise ValueError(f"num_patches must be in [1, 65536], got {self.num_patches}")
         if not 0 <= self.min_coverage < 1:
             raise ValueError(f"min_coverage must be in [0, 1), got {self.min_coverage}")
-        if self.min_coverage and self.instances == "published":
+        if self.min_coverage and self.instances != "fresh":
             raise ValueError(
-                "min_coverage leaves out published instances: use instances='fresh' with it, or "
-                "min_coverage=0"
+                f"min_coverage leaves out {self.instances} instances: use instances='fresh' with "
+                "it, or min_coverage=0"
             )
+        if not 0 < self.weight_step <= 0.5:
+            raise ValueError(f"weight_step must be in (0, 0.5], got {self.weight_step}")
 
     @property
     def num_classes(self) -> int:
@@ -196,19 +209,29 @@ class IfsFormula:
         table = self.table
         label = balanced_labels(indices, seed, self.num_classes)
         if self.instances == "published":
-            weight_row, turn, walk_index, patch_words = self._published(indices, label, seed)
+            counts = self.num_classes, len(table.weights), self.num_patches, self.num_turns
+            chosen = published_instances(indices, label, seed, counts)
+            weight_row, turn, walk_index, patch_words = chosen
         else:
             words = philox(seed, indices, 0, np.array([[Purpose.INSTANCE], [Purpose.PATCH]]))
             weight_row = self._weight_row(words[0, 0], label)
             turn = below(words[1, 0], self.num_turns)
             walk_index, patch_words = indices, words[:, 1]
         placed = view.place(indices, seed, np.array(ORIENTATIONS[self.turns], np.int32)[turn])
-        maps, start = to_pixel_space(
-            table.padded_maps[label] * table.weights[weight_row][:, None],
-            table.boxes[label, weight_row],
-            view.canvas,
-            placed.affine,
-        )
+        described = placed.described
+        if self.instances == "continuous":
+            weight_row = np.full(len(indices), -1)
+            weights = continuous_weights(indices, seed, self.weight_step)
+            maps = to_float32(table.padded_maps[label] * weights[:, None])
+            start = np.zeros((len(indices), 2), np.float32)
+            described = {"weights": weights, **described}
+        else:
+            maps, start = to_pixel_space(
+                table.padded_maps[label] * table.weights[weight_row][:, None],
+                table.boxes[label, weight_row],
+                view.canvas,
+                placed.affine,
+            )
         return IfsInstance(
             index=indices,
             label=label,
@@ -231,7 +254,9 @@ class IfsFormula:
             burn_in=self.burn_in,
             drawing=self.drawing,
             mask=self.mask,
-            view=placed.described,
+            view=described,
+            frame_size=view.canvas if self.instances == "continuous" else None,
+            frame_affine=placed.affine if self.instances == "continuous" else None,
         )
 
     def _weight_row(self, words: UInt32, label: Int64) -> Int64:
@@ -241,23 +266,9 @@ class IfsFormula:
         rows, counts = self.table.covering_rows(self.min_coverage)
         return rows[label, below(words, counts[label])]
 
-    def _published(
-        self, indices: UInt64, label: Int64, seed: int
-    ) -> tuple[Int64, Int64, UInt64, UInt32]:
-        """Weight row, turn, walk index and patch words [4, N] of the published images."""
-        num_rows = len(self.table.weights)
-        images = num_rows * self.num_patches * self.num_turns
-        number = image_numbers(indices, label, seed, self.num_classes, images)
-        drawing, turn = np.divmod(number, self.num_turns)
-        weight_row, patch = np.divmod(drawing, self.num_patches)
-        geometry = label * num_rows + weight_row
-        walk_index = np.uint64(WALK_INDEX) + geometry.astype(np.uint64)
-        # the turns of a drawing share its patches, as the published renderer saves them
-        redrawn = np.uint64(WALK_INDEX) + (geometry * self.num_patches + patch).astype(np.uint64)
-        return weight_row, turn, walk_index, philox(seed, redrawn, 0, Purpose.PATCH)
-
     def draw_numpy(self, instance: IfsInstance, images: NDArray[np.uint8]) -> None:
         """Walk, splat, resolve and shade one sample after another into images [N, C, H, W]."""
+        instance = framed(instance)
         for sample, image in enumerate(images):
             x, y = walk(instance, sample)
             order = splat(x, y, instance.canvas_size)
@@ -295,6 +306,31 @@ def walk(instance: IfsInstance, sample: int) -> tuple[Float32, Float32]:
             xs.append(x)
             ys.append(y)
     return np.stack(xs[instance.burn_in :]), np.stack(ys[instance.burn_in :])
+
+
+def extents(instance: IfsInstance) -> Float32:  # [N, 4]
+    """First pass: x min, x max, y min, y max of the points that are finite; NaN where none is."""
+    boxes = np.full((len(instance.label), 4), np.nan, np.float32)
+    for sample, box in enumerate(boxes):
+        x, y = walk(instance, sample)
+        finite = np.isfinite(x) & np.isfinite(y)
+        if finite.any():
+            x, y = x[finite], y[finite]
+            box[:] = x.min(), x.max(), y.min(), y.max()
+    return boxes
+
+
+def framed(instance: IfsInstance, boxes: Float32 | None = None) -> IfsInstance:
+    """Second pass: the samples with maps in pixel space; their frames are the extents, boxes."""
+    if instance.frame_size is None:
+        return instance
+    maps, start = to_pixel_space(
+        instance.maps.astype(np.float64),
+        (extents(instance) if boxes is None else boxes).astype(np.float64),
+        instance.frame_size,
+        instance.frame_affine,
+    )
+    return replace(instance, maps=maps, start=start, frame_size=None, frame_affine=None)
 
 
 def splat(x: Float32, y: Float32, size: int) -> NDArray[np.int32]:  # [S, S]

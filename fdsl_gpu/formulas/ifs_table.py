@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_MAPS", "IfsTable", "pad_size", "thresholds", "to_pixel_space"]
+__all__ = ["MAX_MAPS", "IfsTable", "pad_size", "thresholds", "to_float32", "to_pixel_space"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -150,10 +150,18 @@ def to_pixel_space(
             a, b, c, d, e, f = _conjugated((a, b, c, d, e, f), affine)
             p, q, r, s, t, u = affine.T[:, :, None]
             start_x, start_y = p * shift_x + q * shift_y + t, r * shift_x + s * shift_y + u
-        pixel_maps = np.stack([a, b, c, d, e, f], 2).astype(np.float32)
-        start = np.concatenate([start_x, start_y], 1).astype(np.float32)
-    # -0.0 + 0.0 is 0.0: a backend may then compare the bits of floats as unsigned integers
-    return pixel_maps + np.float32(0), start + np.float32(0)
+        pixel_maps = np.stack([a, b, c, d, e, f], 2)
+        start = np.concatenate([start_x, start_y], 1)
+    return to_float32(pixel_maps), to_float32(start)
+
+
+def to_float32(values: Float64) -> Float32:
+    """Rounded once, and without negative zeros: -0.0 + 0.0 is 0.0.
+
+    A backend may then compare the bits of floats as unsigned integers.
+    """
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32) + np.float32(0)
 
 
 def _conjugated(maps: tuple[Float64, ...], affine: Float64) -> tuple[Float64, ...]:

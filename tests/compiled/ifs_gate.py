@@ -11,6 +11,7 @@ import pytest
 import torch
 import triton
 from fdsl_gpu.kernels import ifs as kernels
+from fdsl_gpu.kernels import ifs_frame as frames
 from ifs_cases import FORMATS, blank, one
 from sass import count, disassemble
 from triton_builds import AMD, NVIDIA, replaced_kernels
@@ -21,6 +22,7 @@ RECORDED_WITH = "3.9.0"
 # instructions of the main loop for each point, and for each pixel of this width
 WALK = {80: 40, 90: 40}
 WALK_ELSEWHERE = 45
+EXTENT = 45
 RESOLVE = {"*u8": 56, "*i16": 56, "*i32": 56}
 DRAWINGS = ("patch_gray", "patch_color", "point_gray", "point_color")
 
@@ -34,6 +36,8 @@ def launched():
             for dtype, channels, channels_last in FORMATS:
                 if channels == 3 or drawing.endswith("gray"):
                     ifs.draw(samples, blank(samples, dtype, channels, channels_last))
+        samples = one("continuous")
+        ifs.draw(samples, blank(samples))
     return list(builds)
 
 
@@ -43,8 +47,9 @@ with mock.patch.object(torch.version, "hip", "7.0"):
 
 
 def test_few_variants_and_none_that_depends_on_a_value():
-    # three widths of five drawings, of which the gray ones have one or three channels
-    assert len(BUILDS) == 2 + 3 * 6
+    # words, walk, extent, frame; three widths of patches and points, each in gray of one or three
+    # channels and in colour
+    assert len(BUILDS) == 4 + 3 * 2 * 3
     for build in BUILDS:
         for parameter in build.function.params:
             assert parameter.is_constexpr or parameter.do_not_specialize, (build, parameter.name)
@@ -58,11 +63,11 @@ def test_nvidia(build, target):
     assert sass.registers <= 64
     assert sass.local_bytes == 0
     assert sass.count("LDL|STL") == 0
-    # no fence, no talk between threads, no atomic whose result is waited for
-    assert sass.count("MEMBAR|ERRBAR|CCTL|BAR|SHFL|ATOMG?") == 0
-    # a product and a sum are rounded separately
-    assert sass.count("FFMA2?") == 0
-    assert not re.search(r"\bfma\b|\.ftz|\b(add|sub|mul)\.f32", compiled.asm["ptx"])
+    # no fence, no barrier, no atomic whose result is waited for
+    assert sass.count("MEMBAR|ERRBAR|CCTL|BAR|ATOMG?") == 0
+    # a product and a sum are rounded separately; a division in float64 is a routine of ptxas
+    assert not re.search(r"\bfma\b|\.ftz|\b(add|sub|mul)\.f(32|64)", compiled.asm["ptx"])
+    assert sass.count("FFMA2?") == 0 or build.function is frames.ifs_frame_kernel
     if build.function is kernels.ifs_walk_kernel:
         loop = sass.loop("REDG?")
         # a warp does two steps of its 128 walks each time round
@@ -70,6 +75,13 @@ def test_nvidia(build, target):
         assert count(loop, "REDG?") == points
         if triton.__version__ == RECORDED_WITH:
             assert len(loop) / points <= WALK.get(target.arch, WALK_ELSEWHERE)
+    elif build.function is frames.ifs_extent_kernel:
+        # reductions when the walks are over; before, a load of words and three of maps a step
+        loop = sass.loop("FSETP|FMNMX")
+        assert count(loop, "REDG?|SHFL") == 0
+        points = (count(loop, "LDG") - 1) / 3
+        if triton.__version__ == RECORDED_WITH:
+            assert len(loop) / points <= EXTENT
     else:
         assert sass.count("REDG?") == 0
     if build.function is kernels.ifs_resolve_kernel:

@@ -23,7 +23,7 @@ from ptx.run import OutOfBounds
 from triton_builds import NVIDIA, StandIn, replaced_kernels, run_on_cpu
 
 from fdsl_gpu.backends.triton import ifs
-from fdsl_gpu.formulas.ifs import place, shade, walk, walk_words
+from fdsl_gpu.formulas.ifs import framed, place, shade, walk, walk_words
 from fdsl_gpu.formulas.view import View
 
 TARGETS = [80, 90, 100]
@@ -160,6 +160,19 @@ def test_the_largest_orders_fill_a_key(target, drawing):
     expected = np.broadcast_to(place(shade(order, samples, 0), samples, 0), images[0].shape)
     assert expected.any()
     assert_same_bits(images[0], torch.from_numpy(expected.copy()))
+
+
+@pytest.mark.parametrize("case", ["continuous", "continuous_seen_askew"])
+def test_every_bit_of_the_frames(target, case):
+    samples = instance(case)
+    with replaced_kernels(ifs, run_on_cpu(target)):
+        drawing = ifs.IfsDrawing(samples, blank(samples))
+        drawing.launch()
+    rows = drawing._framed.view(len(samples.label), -1).numpy()
+    maps = rows[:, :48].reshape(-1, 3, 8, 2).swapaxes(1, 2).reshape(-1, 8, 6)
+    expected = framed(samples)
+    np.testing.assert_array_equal(maps, expected.maps.view(np.int32))
+    np.testing.assert_array_equal(rows[:, 56:58], expected.start.view(np.int32))
 
 
 @triton.jit(do_not_specialize=["maps_ptr", "thresholds_ptr", "words_ptr", "state_ptr", "num_steps"])

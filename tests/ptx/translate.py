@@ -147,9 +147,9 @@ def _value(operand, kind):
     if operand in SPECIAL:
         return SPECIAL[operand]
     c_type = C_TYPES[kind]
-    if match := re.fullmatch(r"0[fF]([0-9A-Fa-f]{8})", operand):
-        bits = f"0x{match.group(1)}u"
-        return f"BITS(float, {bits})" if kind == "f32" else f"(({c_type}){bits})"
+    if match := re.fullmatch(r"0[fFdD]([0-9A-Fa-f]{8}|[0-9A-Fa-f]{16})", operand):
+        bits = f"0x{match.group(1)}u" + "ll" * (len(match.group(1)) == 16)
+        return f"BITS({c_type}, {bits})" if kind in ("f32", "f64") else f"(({c_type}){bits})"
     if operand.startswith("%"):
         name = operand[1:]
         if kind in ("f32", "f64"):
@@ -204,6 +204,8 @@ def _expression(instruction):
     if name == "abs" and kind.startswith("s"):
         _exactly(instruction, kind)
         return f"({values[0]} < 0 ? ({c_type})(0 - {wrapped[0]}) : {values[0]})"
+    if name == "abs" and kind == "f32" and instruction.opcode[1:] == ("f32",):
+        return f"fabsf({values[0]})"
     if name in ("min", "max") and not kind.startswith("f"):
         return f"{'SMALLER' if name == 'min' else 'LARGER'}({values[0]}, {values[1]})"
     if name == "setp":
@@ -274,6 +276,9 @@ def _conversion(instruction):
     rounding = set(instruction.opcode[1:]) - {target, source}
     if target == "s32" and source == "f32" and rounding == {"rzi"}:
         return f"truncated({value})"
+    widened, narrowed = (target, source) == ("f64", "f32"), (target, source) == ("f32", "f64")
+    if (widened and not rounding) or (narrowed and rounding == {"rn"}):
+        return f"(({C_TYPES[target]}){value})"
     integer_source = not source.startswith("f")
     if target in ("f32", "f64") and integer_source and rounding == {"rn"}:
         return f"(({C_TYPES[target]}){value})"

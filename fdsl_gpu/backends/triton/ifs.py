@@ -26,8 +26,9 @@ from fdsl_gpu.backends.triton import (
     scratch_size,
 )
 from fdsl_gpu.formulas.ifs import NUM_HUES, IfsInstance, lit_value, palette
-from fdsl_gpu.formulas.ifs_table import MAX_MAPS
+from fdsl_gpu.formulas.ifs_table import MAX_MAPS, pad_size
 from fdsl_gpu.kernels import ifs as kernels
+from fdsl_gpu.kernels import ifs_frame as frames
 
 __all__ = ["Blocks", "IfsDrawing", "draw"]
 
@@ -39,6 +40,7 @@ _BITS: Final = {
     torch.bfloat16: torch.int16,
     torch.float32: torch.int32,
 }
+_IDENTITY: Final = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class IfsDrawing:
         self.images = images
         self._blocks = blocks or (Blocks.whole_images(instance) if interpreted() else Blocks())
         self._settings = _settings(instance)
-        self._values = _values(instance.drawing, images, mean, std)
+        self._table = _values(instance.drawing, images, mean, std)
         self._num_words = instance.burn_in + instance.num_steps
         self._num_words += self._num_words % 2
         stride = instance.canvas_size + 3
@@ -138,8 +140,17 @@ class IfsDrawing:
         spare = (self._blocks.rows + 2) * stride + self._blocks.columns
         cells = self._chunk * stride**2 + spare
         self._canvas = torch.empty(cells, dtype=torch.int32, device=device)
-        self._host_bytes = len(images) * kernels.ROW.value * 4
-        size = self._host_bytes + self._values.nbytes
+        # a row of int32 for each sample, the views of samples without a frame, the values
+        self._rows = slice(0, len(images) * 4 * kernels.ROW.value)
+        self._affines = slice(self._rows.stop, self._rows.stop)
+        if instance.frame_size is not None:
+            self._affines = slice(self._rows.stop, self._rows.stop + 8 * 6 * len(images))
+            self._extents = torch.empty(4 * self._chunk, dtype=torch.int32, device=device)
+            self._framed = torch.empty(
+                self._chunk * kernels.ROW.value, dtype=torch.int32, device=device
+            )
+        size = self._affines.stop + self._table.nbytes
+        self._values = slice(self._affines.stop, size)
         self._packed = torch.empty(size, dtype=torch.uint8, device=device)
         self.load(instance)
 
@@ -156,9 +167,13 @@ class IfsDrawing:
             )
         pinned = self._packed.is_cuda
         host = torch.empty(self._packed.shape, dtype=torch.uint8, pin_memory=pinned)
-        rows, values = host.numpy()[: self._host_bytes], host.numpy()[self._host_bytes :]
-        _pack(instance, self.images, rows.view(np.int32).reshape(-1, kernels.ROW.value))
-        values[:] = self._values
+        packed = host.numpy()
+        rows = packed[self._rows].view(np.int32).reshape(-1, kernels.ROW.value)
+        _pack(instance, self.images, rows)
+        if instance.frame_size is not None:
+            affine = _IDENTITY if instance.frame_affine is None else instance.frame_affine
+            packed[self._affines].view(np.float64).reshape(-1, 6)[:] = affine
+        packed[self._values] = self._table
         # freed pinned memory is given out again only after the copy: nothing needs to wait here
         self._packed.copy_(host, non_blocking=True)
 
@@ -169,11 +184,20 @@ class IfsDrawing:
                 step()
 
     def steps(self) -> Iterator[tuple[str, Callable[[], Any]]]:
-        """What is launched, in order: "words", "clear", "walk" and "resolve" of each chunk."""
+        """What is launched, in order, by name.
+
+        "words", "clear", "walk" and "resolve" of each chunk; where frames are not known, "extent"
+        and "frame" after the words.
+        """
         for start in range(0, len(self.images), self._chunk):
             count = min(self._chunk, len(self.images) - start)
-            rows = self._packed[: self._host_bytes].view(torch.int32)[start * kernels.ROW.value :]
+            rows = self._packed[self._rows].view(torch.int32)[start * kernels.ROW.value :]
             yield "words", partial(self._launch_words, rows, count)
+            if self._settings["frame_size"] is not None:
+                affines = self._packed[self._affines].view(torch.float64)[start * 6 :]
+                yield "extent", partial(self._launch_extents, rows, count)
+                yield "frame", partial(self._launch_frames, rows, affines, count)
+                rows = self._framed
             yield "clear", self._canvas.zero_
             yield "walk", partial(self._launch_walks, rows, count)
             yield "resolve", partial(self._launch_pixels, rows, self.images[start:], count)
@@ -185,6 +209,33 @@ class IfsDrawing:
             self._words,
             self._num_words,
             BLOCK=blocks.walks,
+            **launch_options(num_warps=1),
+        )
+
+    def _launch_extents(self, rows: Tensor, count: int) -> None:
+        blocks, settings = self._blocks, self._settings
+        self._extents.fill_(-(2**31))
+        frames.ifs_extent_kernel[(count, settings["num_walks"] // blocks.walks)](
+            rows,
+            self._words,
+            self._extents,
+            self._num_words,
+            settings["num_steps"],
+            settings["burn_in"],
+            BLOCK=blocks.walks,
+            **launch_options(num_warps=1),
+        )
+
+    def _launch_frames(self, rows: Tensor, affines: Tensor, count: int) -> None:
+        settings = self._settings
+        frames.ifs_frame_kernel[(count,)](
+            rows,
+            self._extents,
+            affines,
+            self._framed,
+            settings["frame_size"],
+            pad_size(settings["frame_size"]),
+            BLOCK=_power_of_two(kernels.ROW.value),
             **launch_options(num_warps=1),
         )
 
@@ -210,7 +261,7 @@ class IfsDrawing:
         kernels.ifs_resolve_kernel[(_ceil(size, blocks.columns), _ceil(size, blocks.rows), count)](
             rows,
             self._canvas,
-            self._packed[self._host_bytes :].view(images.dtype),
+            self._packed[self._values].view(images.dtype),
             images,
             settings["canvas_size"],
             size,
@@ -235,10 +286,10 @@ def _power_of_two(number: int) -> int:
 
 def _settings(instance: IfsInstance) -> dict[str, Any]:
     """What the launches depend on beside the packed rows."""
-    names = ("canvas_size", "image_size", "num_walks", "num_steps", "burn_in", "drawing")
+    sizes = ("canvas_size", "image_size", "frame_size", "num_walks", "num_steps", "burn_in")
     return {
         "num_images": len(instance.label),
-        **{name: getattr(instance, name) for name in names},
+        **{name: getattr(instance, name) for name in (*sizes, "drawing")},
     }
 
 
