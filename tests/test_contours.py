@@ -283,6 +283,12 @@ def test_backends_draw_alike(name, image_size):
     assert drawn[0][0].float().std() > 1
 
 
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_no_samples_give_no_images(backend):
+    images, masks = render("segrcdb", [], image_size=8, backend=backend)
+    assert images.shape == (0, 3, 8, 8) and masks.shape == (0, 8, 8)
+
+
 def test_threads_change_no_pixel():
     samples = samples_of("segrcdb_M2", np.arange(9, dtype=np.uint64))
     before = torch.get_num_threads()

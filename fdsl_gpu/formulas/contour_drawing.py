@@ -50,6 +50,8 @@ SHAPE: Final = (
     "frequency_2",
 )
 """What makes a contour: the columns of a table of categories."""
+WHOLE: Final = ("num_vertices", "num_orbits", "radius", "frequency_1", "frequency_2")
+"""Those of them that are whole numbers."""
 
 
 @lru_cache(maxsize=MAX_VERTICES)
@@ -104,7 +106,10 @@ class ContourInstance:
 
     def describe(self) -> dict[str, NDArray[Any]]:
         """Category and shape of each sample, in pixels of the 512 canvas; [N, 32] for SegRCDB."""
+        columns: dict[str, NDArray[Any]]
         columns = {name: self.shape[..., number] for number, name in enumerate(SHAPE)}
+        for name in WHOLE:
+            columns[name] = columns[name].astype(np.int64)
         scale = self.image_size / CANVAS
         columns["center_x"], columns["center_y"] = np.moveaxis(self.center / scale, 2, 0)
         several = self.category.shape[1] > 1

@@ -191,6 +191,7 @@ class ContourFormula:
         count = self.max_vertices - self.min_vertices + 1
         if self.mean_vertices is None:
             return self.min_vertices + below(words, count)
+        # the exponential's last bit differs between machines, but is far below a word's 2**-32
         rest = np.exp(-np.arange(1, count + 1) / self.mean_vertices)
         cumulative = (1 - rest) / (1 - rest[-1])
         return self.min_vertices + np.searchsorted(cumulative[:-1], uniform(words), "right")
@@ -251,10 +252,10 @@ class ContourFormula:
         for sample, image in enumerate(images):
             canvas = draw_lines(instance, sample)
             image[:] = np.where(canvas, canvas & 255, instance.background)
-            if masks is not None:
+            if masks is not None and instance.mask == "M1":
                 masks[sample] = mask_lines(instance, sample, canvas)
-                if instance.mask != "M1":
-                    masks[sample] = mask_fills(instance, sample)
+            elif masks is not None:
+                masks[sample] = mask_fills(instance, sample)
 
 
 RCDB: Final = ContourFormula()

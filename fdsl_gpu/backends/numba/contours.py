@@ -34,6 +34,8 @@ def draw(
     masks: NDArray[np.uint8] | None = None,
 ) -> None:
     """Draw the samples of an instance into images [N, C, H, W], C 1 or 3, and masks [N, H, W]."""
+    if not len(images):
+        return
     sizes, which = np.unique(instance.num_vertices, return_inverse=True)
     first = np.cumsum(sizes) - sizes
     circles = np.concatenate([unit_circle(int(size)) for size in sizes], 1)  # [2, sum of sizes]

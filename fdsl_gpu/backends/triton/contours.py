@@ -75,6 +75,8 @@ def draw(
     """
     _check(instance, images, masks)
     check_device(images.device)
+    if not len(images):
+        return
     num_images, num_contours = instance.category.shape
     # blocks of lines of each contour
     blocks = -(-instance.num_vertices.astype(np.int64) // LINES) * instance.num_orbits
@@ -199,9 +201,7 @@ def _chunks(image_bytes: NDArray[np.int64], budget: int) -> list[tuple[int, int]
             chunks.append((start, number))
             start, total = number, 0
         total += size
-    if len(image_bytes):
-        chunks.append((start, len(image_bytes)))
-    return chunks
+    return [*chunks, (start, len(image_bytes))]
 
 
 def _pack(
