@@ -19,8 +19,12 @@ GOLDEN = {
     ("1p-frac-0.01", 1): "54c2988473c595cf",
     ("1p-frac-0.05", 1): "2f611bf2722d0cf7",
     ("1p-frac-0.2", 1): "a6143487445edf57",
+    ("3d-ofdb-1k", 1): "110796ebf4db35bd",
+    ("3d-ofdb-1k-paper", 1): "97a72eb703cfad9c",
+    ("exfractaldb-1k", 1): "2736550d39d46a29",
     ("fractaldb-1k", 1): "c16c6324f1fd3628",
     ("fractaldb-1k-color", 1): "01d776d385789f57",
+    ("mvfractaldb-1k", 1): "79e05bbca8f46c67",
     ("ofdb-1k", 1): "0924994343d2d4ad",
     ("ofdb-1k-paper", 1): "b4b332164f425151",
     ("perlin-100", 1): "ab0bb0153c03e368",
@@ -31,6 +35,8 @@ GOLDEN = {
     ("visualatom-1k", 1): "12813626b91befff",
     ("visualatom-1k-argparse", 1): "163575dc111e0017",
     ("visualatom-21k", 1): "15d27a1b98f4528d",
+    ("wacv-1k", 1): "885a590ad03a9de9",
+    ("wacv-1k-multi", 1): "4909853122c5a96c",
 }
 
 
