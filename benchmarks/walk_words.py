@@ -31,7 +31,7 @@ import tyro
 from numba import float32, uint32, uint64
 from numpy.typing import NDArray
 
-from fdsl_gpu.backends.numba.ifs import philox
+from fdsl_gpu.backends.numba.rng import philox
 from fdsl_gpu.datasets import get_dataset
 from fdsl_gpu.formulas.view import View
 

@@ -14,18 +14,22 @@ from numba import float32, int32, uint8, uint32
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from fdsl_gpu.backends.numba import diamond_square, lanes, rng
+from fdsl_gpu.backends.numba.compiling import cached, checksum, compiled
 from fdsl_gpu.backends.numba.diamond_square import (
     PACKED_SECTORS,
     background,
     buffers,
     hsv_to_rgb,
 )
-from fdsl_gpu.backends.numba.ifs import bits, column, compiled, philox, step
+from fdsl_gpu.backends.numba.lanes import as_words as bits
+from fdsl_gpu.backends.numba.rng import philox
 from fdsl_gpu.backends.numba.threads import share_out
 from fdsl_gpu.formulas.graded_drawing import BOX_STEPS, GradedInstance
 
 __all__ = ["draw"]
 
+_SOURCES: Final = checksum(diamond_square, lanes, rng)
 _local: Final = threading.local()
 
 
@@ -77,6 +81,49 @@ def _scratch(instance: GradedInstance) -> Any:
             buffers(instance.amplitude.shape[1]),
         )
     return _local.buffers
+
+
+def column(array, number, rows):
+    """The first len(rows) entries of a column of an array, as a tuple."""
+
+
+@overload(column)
+def _column(array, number, rows):
+    if len(rows) == 1:
+        return lambda array, number, rows: (array[0, number],)
+    return lambda array, number, rows: (
+        *column(array, number, rows[1:]),
+        array[len(rows) - 1, number],
+    )
+
+
+def chosen(word, thresholds, values):
+    """The value of the map that a word chooses: as a chain of blends for this number of maps."""
+
+
+@overload(chosen)
+def _chosen(word, thresholds, values):
+    if len(values) == 1:
+        return lambda word, thresholds, values: values[0]
+
+    def choose(word, thresholds, values):
+        last = len(values) - 1
+        before = chosen(word, thresholds[:-1], values[:-1])
+        return values[last] if word >= thresholds[last - 1] else before
+
+    return choose
+
+
+@compiled
+def step(x, y, word, thresholds, a, b, c, d, e, f):
+    """One step of one walk."""
+    new_x = (chosen(word, thresholds, a) * x + chosen(word, thresholds, b) * y) + chosen(
+        word, thresholds, e
+    )
+    new_y = (chosen(word, thresholds, c) * x + chosen(word, thresholds, d) * y) + chosen(
+        word, thresholds, f
+    )
+    return new_x, new_y
 
 
 @compiled
@@ -208,7 +255,7 @@ def paint(image, counts, side, largest, color, corner, packed_sectors):
                 target[p] = uint8(own[levels[p]]) if seen[p] > uint32(0) else target[p]
 
 
-@compiled
+@cached
 def draw_part(
     systems,
     looks,
@@ -221,6 +268,7 @@ def draw_part(
     packed_sectors,
     scratch,
     images,
+    sources=_SOURCES,
 ):
     """Draw some images on one thread."""
     num_maps, maps, thresholds, start, window = systems

@@ -1,7 +1,7 @@
-"""Share the images of a batch out among threads: compiled loops that let go of the interpreter, and no OpenMP.
+"""Share the images of a batch out among threads: loops that let go of the interpreter, no OpenMP.
 
-A forked child of a process that ran an OpenMP loop is killed when it runs one too, and DataLoader forks its workers;
-a pool of Python threads that belongs to the process it was made in survives that.
+A forked child of a process that ran an OpenMP loop is killed when it runs one too, and DataLoader
+forks its workers; a pool of Python threads that belongs to its process survives that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHUNKS_PER_THREAD = 8
 
 
 def share_out(work: Callable[[int, int], None], count: int) -> None:
-    """Call work(start, stop) on parts that cover range(count), on as many threads as torch uses for its own.
+    """Call work(start, stop) on parts that cover range(count), on as many threads as torch has.
 
     DataLoader gives its workers one thread each, and then everything runs on the caller's.
 
@@ -35,7 +35,6 @@ def share_out(work: Callable[[int, int], None], count: int) -> None:
         return
     size = -(-count // (threads * CHUNKS_PER_THREAD))
     pool = _pool(os.getpid(), threads - 1)
-    # one iterator is shared, so that each part is taken once; next() on it is atomic
     parts = iter([(start, min(start + size, count)) for start in range(0, count, size)])
     lock = threading.Lock()
 
@@ -57,5 +56,5 @@ def share_out(work: Callable[[int, int], None], count: int) -> None:
 
 @lru_cache(maxsize=1)
 def _pool(process: int, size: int) -> ThreadPoolExecutor:
-    """The helpers of this process: a fork inherits the object but not its threads, so the process is part of the key."""
+    """The helpers of this process: a fork inherits the object, but not its threads."""
     return ThreadPoolExecutor(size, thread_name_prefix=f"fdsl_gpu-{process}")
