@@ -54,6 +54,8 @@ def bits(*values):
         ("max.u32 %r3, %r2, 7;", [0, 7, 8, 2**32 - 1], [7, 7, 8, 2**32 - 1]),
         ("max.s32 %r3, %r2, 7;", [0, 7, 8, 2**32 - 1], [7, 7, 8, 7]),
         ("prmt.b32 %r3, %r2, 0, 0x0123U;", [0x01020304] * 4, [0x04030201] * 4),
+        ("bfe.s32 %r3, %r2, 8, 1;", [0, 256, 255, 2**32 - 1], [0, 2**32 - 1, 0, 2**32 - 1]),
+        ("bfe.s32 %r3, %r2, 4, 4;", [0x70, 0x80, 0xF0, 0xF], [7, 2**32 - 8, 2**32 - 1, 0]),
         ("setp.lt.u32 %p1, %r2, 5; selp.b32 %r3, 1, 2, %p1;", [0, 4, 5, 2**31], [1, 1, 2, 2]),
         ("setp.lt.s32 %p1, %r2, 5; selp.b32 %r3, 1, 2, %p1;", [0, 4, 5, 2**31], [1, 1, 2, 1]),
         (
@@ -79,6 +81,20 @@ def test_conversion_to_integers_saturates_and_truncates():
     values = bits(np.nan, 3e9, -7.9, 7.9)
     expected = np.array([0, 2**31 - 1, -7, 7], np.int32).view(np.uint32)
     np.testing.assert_array_equal(run("cvt.rzi.s32.f32 %r3, %r2;", values), expected)
+
+
+def test_double_precision_is_rounded_once_on_the_way_back():
+    body = """
+      cvt.f64.f32 %rd6, %r2;
+      mul.rn.f64 %rd7, %rd6, 0d3FF0000010000001;
+      div.rn.f64 %rd8, %rd7, 0dC008000000000000;
+      cvt.rn.f32.f64 %r4, %rd8;
+      abs.f32 %r3, %r4;
+    """
+    values = np.array([1, 3, 1e30, -7], np.float32)
+    factor = np.array(0x3FF0000010000001, np.uint64).view(np.float64)
+    expected = np.abs((values.astype(np.float64) * factor / -3.0).astype(np.float32))
+    np.testing.assert_array_equal(run(body, bits(*values)), expected.view(np.uint32))
 
 
 @pytest.mark.parametrize("comparison, expected", [("lt", 2), ("ne", 2), ("neu", 1), ("geu", 1)])

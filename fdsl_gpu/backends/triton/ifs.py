@@ -96,7 +96,7 @@ def draw(
 
 
 class IfsDrawing:
-    """N samples on their way into images: made, it has copied what the kernels read; see `launch`.
+    """N samples on their way into images: the host's part is done here, `launch` draws.
 
     Args:
         instance: The samples.
