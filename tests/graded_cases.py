@@ -24,9 +24,9 @@ def formula(name):
     return GradedIfsFormula(**{"num_categories": 50, "num_points": 1500, **CASES[name][1]})
 
 
-def instance(name):
-    """The samples of a case."""
-    return formula(name).instance(INDICES, 2**63 + 2**33 + 5, View(CASES[name][0]))
+def instance(name, count=len(INDICES)):
+    """The last so many samples of a case."""
+    return formula(name).instance(INDICES[-count:], 2**63 + 2**33 + 5, View(CASES[name][0]))
 
 
 def defined(samples):

@@ -216,6 +216,11 @@ def _expression(instruction):
     if name in ("shl", "shr"):
         macro = "SHIFT_LEFT" if name == "shl" else "SHIFT_RIGHT"
         return f"{macro}({_value(sources[0], kind)}, {_value(sources[1], 'u32')})"
+    if name == "bfe" and kind in ("s32", "u32") and all(map(str.isdecimal, sources[1:])):
+        first, width = map(int, sources[1:])
+        if 0 < width <= 32 - first:
+            # the field goes to the top, and comes back down, with copies of its sign if it has one
+            return f"(({c_type})((uint32_t){values[0]} << {32 - first - width}) >> {32 - width})"
     if name == "prmt":
         return f"permuted({', '.join(values)})"
     if name == "cvt":
