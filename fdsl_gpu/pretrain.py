@@ -22,8 +22,7 @@ from fdsl_gpu.trainer import Trainer
 
 __all__ = ["PretrainConfig", "Progress", "Report", "Speed", "pretrain"]
 
-_LEARNED: Final = ("update", "epoch", "images", "lr", "loss", "val_loss", "val_top1")
-_LEARNED_EMA: Final = ("val_loss_ema", "val_top1_ema")
+_LEARNED: Final = ("update", "epoch", "images", "lr", "loss")
 _SPEED: Final = ("update", "seconds", "img_s", "draw_share", "wait_share")
 
 
@@ -146,10 +145,13 @@ class _Run:
         if trainer.ema is not None:
             self.models["_ema"] = trainer.ema.module
         self.learned: CsvLog | None = None
+        has_label = trainer.spec.target == "class"
+        self.scores = ("val_loss", "val_top1" if has_label else "val_map")
         self.board: Any = None
         if ranks.is_first:
             update = trainer.update_number
-            columns = _LEARNED if trainer.ema is None else _LEARNED + _LEARNED_EMA
+            scores = [f"{score}{name}" for name in self.models for score in self.scores]
+            columns = (*_LEARNED, *scores)
             self.learned = CsvLog(config.output / "log.csv", columns, update)
             self.speed_log = CsvLog(config.output / "speed.csv", _SPEED, update)
             if config.tensorboard:
@@ -206,7 +208,8 @@ class _Run:
         row = {}
         if self.trainer.val_loader is not None:
             for name, model in self.models.items():
-                row["val_loss" + name], row["val_top1" + name] = self.trainer.validate(model)
+                loss, score = self.trainer.validate(model)
+                row |= dict(zip((s + name for s in self.scores), (loss, score), strict=True))
         return row
 
     def _write_row(self, row: dict[str, float]) -> None:

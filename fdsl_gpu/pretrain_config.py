@@ -216,10 +216,15 @@ class PretrainConfig:
         self._check_names()
         self._check_device()
         spec = self.spec()
-        if spec.target != "class":
+        if spec.target == "mask":
             raise ValueError(
-                f"pre-training needs one label an image; data set {self.dataset!r} has "
-                f"{spec.target} targets"
+                f"pre-training needs labels; data set {self.dataset!r} has {spec.target} targets"
+            )
+        if spec.target == "multi_hot" and (self.mixup or self.cutmix or self.smoothing):
+            raise ValueError(
+                f"images of {self.dataset!r} have several categories, which are neither mixed nor "
+                f"smoothed: pass mixup 0, cutmix 0 and smoothing 0, got {self.mixup}, "
+                f"{self.cutmix} and {self.smoothing}"
             )
 
     def _check_ranges(self) -> None:

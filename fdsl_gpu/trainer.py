@@ -18,6 +18,7 @@ from torch.autograd import backward
 from torch.nn.functional import cross_entropy
 
 from fdsl_gpu.loader import FormulaLoader, MixupFn
+from fdsl_gpu.multi_hot import average_precisions, multi_hot_losses
 from fdsl_gpu.pretrain_config import PretrainConfig
 from fdsl_gpu.ranks import Ranks
 from fdsl_gpu.render import Split
@@ -167,6 +168,8 @@ class Trainer:
         )
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self.spec.target == "multi_hot":
+            return multi_hot_losses(logits.float(), target).mean()
         # a target of Mixup has its smoothing inside
         smoothing = self.config.smoothing if target.ndim == 1 else 0.0
         return cross_entropy(logits.float(), target, label_smoothing=smoothing)
@@ -179,7 +182,11 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> tuple[float, float]:
-        """Mean loss and top-1 in per cent on the held-out images, over all ranks."""
+        """Mean loss and score on the held-out images, over all ranks.
+
+        The score is top-1 in per cent, or the mean average precision where an image has several
+        categories.
+        """
         if self.val_loader is None:
             raise ValueError("val_size is 0: there are no held-out images to validate on")
         seen = 0
@@ -189,12 +196,17 @@ class Trainer:
         for images, labels in self.val_loader:
             with self._autocast():
                 logits = model(images).float()
-            loss = cross_entropy(logits, labels, reduction="sum")
-            sums += torch.stack([loss.double(), (logits.argmax(1) == labels).sum().double()])
+            if self.spec.target == "multi_hot":
+                loss = multi_hot_losses(logits, labels).sum()
+                score = average_precisions(logits, labels).sum()
+            else:
+                loss = cross_entropy(logits, labels, reduction="sum")
+                score = (logits.argmax(1) == labels).sum()
+            sums += torch.stack([loss.double(), score.double()])
             seen += len(labels)
         totals = self.ranks.total(torch.cat([sums, sums.new_tensor([seen])]))
-        total_loss, num_correct, num_seen = totals.tolist()
-        return total_loss / num_seen, 100 * num_correct / num_seen
+        total_loss, total_score, num_seen = totals.tolist()
+        return total_loss / num_seen, 100 * total_score / num_seen
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on exactly; the names are timm's where it has one.
