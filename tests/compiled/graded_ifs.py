@@ -67,12 +67,14 @@ def test_nvidia(build, number):
     # a product and a sum are rounded separately; divisions are IEEE's
     assert not re.search(r"\bfma\b|\.ftz|\b(add|sub|mul)\.f32|div\.(full|approx)", ptx)
     if build.function is kernels.graded_count_kernel:
-        assert sass.count("BAR|SHFL|FFMA2?") == 0
+        assert sass.count("BAR|SHFL") == 0
         loop = sass.loop("REDG?")
+        # the divisions before it are made of fused operations, and rounded once
+        assert count(loop, "FFMA2?") == 0
         points = dict(build.constants)["BLOCK"] // 32
         assert count(loop, "REDG?") == points
         if triton.__version__ == RECORDED_WITH:
-            assert len(loop) / points <= COUNT
+            assert len(loop) / points <= COUNT, len(loop)
 
 
 @pytest.mark.parametrize("target", AMD.values(), ids=list(AMD))
