@@ -205,7 +205,7 @@ class _Run:
                 save_checkpoint(config.output, state)
 
     def _validate(self) -> dict[str, float]:
-        row = {}
+        row: dict[str, float] = {}
         if self.trainer.val_loader is not None:
             for name, model in self.models.items():
                 loss, score = self.trainer.validate(model)

@@ -85,7 +85,7 @@ def draw_image(instance: GradedInstance, sample: int) -> NDArray[np.uint8]:  # [
     if instance.background == "diamond_square":
         noise = field(instance.noise_key[sample], instance.amplitude[sample])
         image[:] = colored(noise[:size, :size], instance.noise_color[sample])
-    for number in np.flatnonzero(instance.size[sample]):
+    for number in np.flatnonzero(instance.size[sample]).tolist():
         x, y = walk(instance, sample, number)
         left, top, scale_x, scale_y = frame(instance, sample, number, x, y)
         side = instance.size[sample, number]
