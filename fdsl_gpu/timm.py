@@ -242,9 +242,13 @@ def _host_loader(
     """The loader of timm itself, refused where it would repeat samples in silence."""
     if options["use_multi_epochs_loader"]:
         # its workers begin the next epoch before they are told its number
-        refuse("use_multi_epochs_loader", True, "the workers persist from epoch to epoch anyway")
+        refuse("use_multi_epochs_loader", True, "leave it out, the workers persist anyway")
     if options["num_aug_repeats"] and not options["distributed"]:
-        refuse("num_aug_repeats", options["num_aug_repeats"], "timm has it for torchrun only")
+        refuse(
+            "num_aug_repeats",
+            options["num_aug_repeats"],
+            "leave it out, timm has it for torchrun only",
+        )
     if isinstance(dataset, AugMixDataset) and not isinstance(dataset, _AugMixDataset):
         dataset.__class__ = _AugMixDataset
     persistent = options["persistent_workers"] and options["num_workers"] > 0

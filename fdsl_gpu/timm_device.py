@@ -82,7 +82,7 @@ def device_loader(
         ValueError: An option cannot be followed here.
     """
     if not isinstance(dataset, FormulaDataset):
-        refuse("num_aug_splits", type(dataset).__name__, HOST)
+        refuse("num_aug_splits", options["num_aug_splits"], HOST)
     if size[-1] != size[-2]:
         refuse("input_size", size, f"images are drawn square on the device; {HOST}")
     if not dataset.renderer.view.is_plain:
