@@ -21,8 +21,8 @@ Memory of a chunk of N images of up to F fractals, H their side, P = H + 2:
 import triton
 import triton.language as tl
 
-from .ifs import MAPS, PATCH_KEY, ROW, START, _step, _thresholds
-from .ifs_frame import _sortable
+from fdsl_gpu.kernels.ifs import MAPS, PATCH_KEY, ROW, START, _step, _thresholds
+from fdsl_gpu.kernels.ifs_frame import _sortable
 
 # offsets in a row of params, after what the walks read
 WINDOW = tl.constexpr(PATCH_KEY.value)  # 4 float32: left, top as shares; columns, rows
