@@ -119,9 +119,7 @@ def save_ifs_table(path: Path, table: IfsTable, **about: Any) -> None:
         "boxes": table.boxes,
         "coverage": table.coverage,
     }
-    known = {
-        key: np.ascontiguousarray(value) for key, value in arrays.items() if value is not None
-    }
+    known = {key: np.ascontiguousarray(value) for key, value in arrays.items() if value is not None}
     with replacing(path) as partial:
         partial.write_bytes(save(known, metadata))  # save_file would hide it from other users
 

@@ -20,7 +20,6 @@ Memory of a chunk of N images of up to F fractals, H their side, P = H + 2:
 
 import triton
 import triton.language as tl
-
 from fdsl_gpu.kernels.ifs import MAPS, PATCH_KEY, ROW, START, _step, _thresholds
 from fdsl_gpu.kernels.ifs_frame import _sortable
 

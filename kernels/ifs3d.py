@@ -10,7 +10,6 @@ Words before it and pixels after it are those of `ifs`. Memory as there, and
 
 import triton
 import triton.language as tl
-
 from fdsl_gpu.kernels.ifs import ROW, _splat, _thresholds
 
 START = tl.constexpr(96)  # 3 float32

@@ -31,7 +31,7 @@ def reference_data():
 
 @pytest.fixture(scope="session")
 def run_python():
-    """Run Python code in a process of its own and return what it printed; a failure shows its output."""
+    """Run Python code in a process of its own and return what it printed."""
 
     def run(code, *arguments, **environment):
         process = subprocess.run(

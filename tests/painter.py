@@ -1,7 +1,7 @@
 """A sequential painter of the 2D IFS: one point after another, each pasting its opaque 3x3 patch.
 
-Written from the rules alone (the published renderer's loop and the walk words), and shares no code with the
-definition but the Philox words: two ways to the same pixels.
+Written from the rules alone (the published renderer's loop and the walk words), it shares no code
+with the definition but the Philox words: two ways to the same pixels.
 """
 
 import colorsys

@@ -13,7 +13,7 @@ from fdsl_gpu.formulas.ifs_table import IfsTable
 
 
 def table() -> IfsTable:
-    """One category for each number of maps, contracting but for one expanding map in the largest."""
+    """A category for each number of maps, contracting but for one map of the largest."""
     rng = np.random.default_rng(5)
     maps, probs = np.full((7, 8, 6), np.nan), np.zeros((7, 8))
     for category in range(7):
@@ -28,7 +28,7 @@ def table() -> IfsTable:
 
 
 def instance(size: int, crop: int, **settings: object) -> IfsInstance:
-    """Fourteen samples: two of each number of maps, all eight orientations, corners inside the canvas."""
+    """Fourteen samples: two of each number of maps, all orientations, corners inside."""
     formula = IfsFormula(table(), **settings)  # type: ignore[arg-type]
     samples = formula.instance(np.arange(2**40, 2**40 + 14, dtype=np.uint64), 2**33 + 7, View(size))
     corner = np.random.default_rng(1).integers(0, size - crop + 1, (14, 2))
