@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@command -v cc >/dev/null || command -v gcc >/dev/null || \
 	  { echo "make test needs a C compiler (gcc or cc): it runs the compiled PTX of the kernels on the CPU"; exit 1; }
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 # does pre-training help? not part of make test
 study-smoke: $(VENV)/.installed-dev

@@ -194,7 +194,9 @@ class Renderer:
         if self.dataset.target == "mask":
             drawn.append(torch.empty((count, size, size), dtype=torch.uint8, device=where))
         draw = drawing(self.dataset.formula, self.backend)
-        draw(instance, *(drawn if self.backend == "triton" else [each.numpy() for each in drawn]))
+        if count:
+            arrays = drawn if self.backend == "triton" else [each.numpy() for each in drawn]
+            draw(instance, *arrays)
         if self.dataset.target == "mask":
             target = drawn[1].long()
         elif self.dataset.target == "multi_hot":
