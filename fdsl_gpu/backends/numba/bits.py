@@ -9,10 +9,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["BYTES", "bits_to_bytes", "copy_bytes", "load_64", "lowest_bit", "mirror", "store_64"]
+__all__ = ["BYTES", "bits_to_bytes", "copy_bytes", "load_64", "lowest_bit", "store_64"]
 
 BYTES: Final = 32
-"""Bytes that `bits_to_bytes` and `mirror` make at once."""
+"""Bytes that `bits_to_bytes` makes at once."""
 
 _BYTE, _SHORT, _WORD = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 
@@ -92,22 +92,6 @@ def bits_to_bytes(
         return context.get_dummy_value()
 
     return types.void(bits, types.int64, types.int64, types.uint8, target, types.int64), generate
-
-
-@intrinsic
-def mirror(typing_context: Any, array: Any, start: Any, to: Any) -> Any:
-    """Copy 32 bytes of an array of uint8 to another place of it, the last one first."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array_, start_, to_ = arguments
-        bytes_, kind = ir.VectorType(_BYTE, BYTES), signature.args[0]
-        values = builder.load(_pointer(context, builder, kind, array_, start_, bytes_), align=1)
-        backwards = ir.Constant(ir.VectorType(_WORD, BYTES), list(range(BYTES))[::-1])
-        values = builder.shuffle_vector(values, values, backwards)
-        builder.store(values, _pointer(context, builder, kind, array_, to_, bytes_), align=1)
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, types.int64), generate
 
 
 def _spread(builder: Any, scalar: Any) -> Any:

@@ -11,7 +11,8 @@ import numpy as np
 from numba import float32
 from numpy.typing import NDArray
 
-from fdsl_gpu.backends.numba import bits, lanes, painting, rng, walking
+from fdsl_gpu.backends.numba import bits, canvas, lanes, painting, rng, walking
+from fdsl_gpu.backends.numba.canvas import layout, places_of, scratch, shading
 from fdsl_gpu.backends.numba.compiling import cached, checksum, compiled
 from fdsl_gpu.backends.numba.lanes import (
     LANES,
@@ -24,15 +25,7 @@ from fdsl_gpu.backends.numba.lanes import (
     store,
     tables,
 )
-from fdsl_gpu.backends.numba.painting import (
-    clear,
-    layout,
-    paint,
-    places_of,
-    scratch,
-    shading,
-    show,
-)
+from fdsl_gpu.backends.numba.painting import clear, paint, show
 from fdsl_gpu.backends.numba.threads import share_out
 from fdsl_gpu.backends.numba.walking import begin, move, pixel, systems_of, words_of
 from fdsl_gpu.formulas.ifs import IfsInstance, framed
@@ -41,7 +34,7 @@ __all__ = ["draw", "extents"]
 
 SIX: Final = (0,) * 6
 """Coefficients of a map: the length is what counts."""
-_SOURCES: Final = checksum(bits, lanes, painting, rng, walking)
+_SOURCES: Final = checksum(bits, canvas, lanes, painting, rng, walking)
 
 
 def draw(instance: IfsInstance, images: NDArray[np.uint8]) -> None:
@@ -86,20 +79,21 @@ def walk(places, system, first, last, xs, ys, size, keep, points):
     """Pairs of steps of all walks; len(places) is the number of thresholds."""
     _, maps, limits, seed, index = system
     coefficients, thresholds = tables(maps, SIX), spread(limits, places)
-    limit, num_walks, at = splat(float32(size)), len(xs), 0
+    limit, num_walks = splat(float32(size)), len(xs)
+    at = 2 * (last - first) * num_walks
     for pair in range(first, last):
-        words0, words1, next0, next1 = words_of(seed, index, pair)
+        words0, words1, next0, next1 = words_of(seed, index, pair, num_walks)
+        at -= 2 * num_walks
         for w in range(0, num_walks, LANES):
             x, y = step(load(xs, w), load(ys, w), words0, thresholds, coefficients)
             if keep:
-                store(points, at + w, pixel(x, y, limit))
+                store(points, at + num_walks + w, pixel(x, y, limit))
             x, y = step(x, y, words1, thresholds, coefficients)
             if keep:
-                store(points, at + num_walks + w, pixel(x, y, limit))
+                store(points, at + w, pixel(x, y, limit))
             store(xs, w, x)
             store(ys, w, y)
             words0, words1 = words0 + next0, words1 + next1
-        at += 2 * num_walks
 
 
 @compiled
@@ -136,9 +130,11 @@ def draw_part(
             if goal >= 0:
                 move(state, saved[goal])
             if keep:
-                first_step = 2 * first - sizes.burn_in
-                steps = min(2 * (last - first), sizes.num_steps - first_step)
-                paint(shades, arrays, pitch, num_walks, first_step, steps, places.patch_key[i])
+                # the last pair may have a step too many
+                end = min(2 * last - sizes.burn_in, sizes.num_steps)
+                skip, count = (2 * last - sizes.burn_in - end), (end - 2 * first + sizes.burn_in)
+                skip, count, order = skip * num_walks, count * num_walks, end * num_walks
+                paint(shades, arrays, pitch, skip, count, order, places.patch_key[i])
         show(shades, arrays, size, pitch, places.orientation[i], places.corner[i], shape, pixels[i])
 
 
@@ -163,7 +159,7 @@ def extents_part(who, state, seed, burn_in, end, start, stop, boxes, sources=_SO
         x_min, x_max = splat(float32(np.inf)), splat(float32(-np.inf))
         y_min, y_max = x_min, x_max
         for pair in range((end + 1) // 2):
-            words0, words1, next0, next1 = words_of(seed, who.walk_index[i], pair)
+            words0, words1, next0, next1 = words_of(seed, who.walk_index[i], pair, len(xs))
             first_counts, second_counts = 2 * pair >= burn_in, burn_in <= 2 * pair + 1 < end
             for w in range(0, len(xs), LANES):
                 x, y = step(load(xs, w), load(ys, w), words0, thresholds, coefficients)

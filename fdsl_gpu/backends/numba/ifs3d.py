@@ -11,7 +11,8 @@ import numpy as np
 from numba import float32, uint32
 from numpy.typing import NDArray
 
-from fdsl_gpu.backends.numba import bits, lanes, painting, rng, walking
+from fdsl_gpu.backends.numba import bits, canvas, lanes, painting, rng, walking
+from fdsl_gpu.backends.numba.canvas import layout, places_of, scratch, shading
 from fdsl_gpu.backends.numba.compiling import cached, checksum, compiled, plain
 from fdsl_gpu.backends.numba.lanes import (
     LANES,
@@ -24,15 +25,7 @@ from fdsl_gpu.backends.numba.lanes import (
     tables,
     where_at_most,
 )
-from fdsl_gpu.backends.numba.painting import (
-    clear,
-    layout,
-    paint,
-    places_of,
-    scratch,
-    shading,
-    show,
-)
+from fdsl_gpu.backends.numba.painting import clear, paint, show
 from fdsl_gpu.backends.numba.threads import share_out
 from fdsl_gpu.backends.numba.walking import begin, move, pixel, systems_of, words_of
 from fdsl_gpu.formulas.camera import FAR, NEAR
@@ -45,7 +38,7 @@ TWELVE: Final = (0,) * 12
 # positive floats order as their bits do
 _NEAR_BITS: Final = int(np.float32(NEAR).view(np.uint32))
 _DEPTH_BITS: Final = int(np.float32(FAR).view(np.uint32)) - _NEAR_BITS
-_SOURCES: Final = checksum(bits, lanes, painting, rng, walking)
+_SOURCES: Final = checksum(bits, canvas, lanes, painting, rng, walking)
 
 
 def draw(instance: Ifs3dInstance, images: NDArray[np.uint8]) -> None:
@@ -90,23 +83,24 @@ def walk(places, system, offset, first, last, state, size, keep, points):
     """Pairs of steps of all walks; len(places) is the number of thresholds."""
     _, maps, limits, seed, index = system
     coefficients, thresholds = tables(maps, TWELVE), spread(limits, places)
-    xs, ys, zs, at = state[0], state[1], state[2], 0
+    xs, ys, zs = state[0], state[1], state[2]
     limit, num_walks = splat(float32(size)), len(xs)
+    at = 2 * (last - first) * num_walks
     for pair in range(first, last):
-        words0, words1, next0, next1 = words_of(seed, index, pair)
+        words0, words1, next0, next1 = words_of(seed, index, pair, num_walks)
+        at -= 2 * num_walks
         for w in range(0, num_walks, LANES):
             x, y, z = load(xs, w), load(ys, w), load(zs, w)
             x, y, z = step(x, y, z, words0, thresholds, coefficients)
             if keep:
-                store(points, at + w, projected(x, y, z, offset, limit))
+                store(points, at + num_walks + w, projected(x, y, z, offset, limit))
             x, y, z = step(x, y, z, words1, thresholds, coefficients)
             if keep:
-                store(points, at + num_walks + w, projected(x, y, z, offset, limit))
+                store(points, at + w, projected(x, y, z, offset, limit))
             store(xs, w, x)
             store(ys, w, y)
             store(zs, w, z)
             words0, words1 = words0 + next0, words1 + next1
-        at += 2 * num_walks
 
 
 @cached
@@ -131,7 +125,9 @@ def draw_part(
             if goal >= 0:
                 move(state, saved[goal])
             if keep:
-                first_step = 2 * first - sizes.burn_in
-                steps = min(2 * (last - first), sizes.num_steps - first_step)
-                paint(shades, arrays, pitch, num_walks, first_step, steps, places.patch_key[i])
+                # the last pair may have a step too many
+                end = min(2 * last - sizes.burn_in, sizes.num_steps)
+                skip, count = (2 * last - sizes.burn_in - end), (end - 2 * first + sizes.burn_in)
+                skip, count, order = skip * num_walks, count * num_walks, end * num_walks
+                paint(shades, arrays, pitch, skip, count, order, places.patch_key[i])
         show(shades, arrays, size, pitch, places.orientation[i], places.corner[i], shape, pixels[i])

@@ -1,9 +1,9 @@
-"""Explicit vectors for Numba: sixteen lanes of float32 or of uint32.
+"""Explicit vectors for Numba: sixteen lanes of float32 or of uint32, thirty-two of uint16.
 
 LLVM makes vectors of plain loops, but not the two instructions that a walk lives on: a table of
 eight coefficients looked up in a register (a gather from memory is three times slower), and values
-packed to the front of a register. So a kernel says what its vectors do, and LLVM fits sixteen lanes
-to the machine: one AVX-512 register, two of AVX2, four of anything else. The bits are the same.
+packed to the front of a register. So a kernel says what its vectors do, and LLVM fits 512 bits to
+the machine: one AVX-512 register, two of AVX2, four of anything else. The results are the same.
 
 Inside compiled code: `a + b`, `a * b`, `words & 15`, `words >> 4` and the functions below.
 """
@@ -47,21 +47,23 @@ _MASK = ir.VectorType(ir.IntType(1), LANES)
 
 
 class Lanes(types.Type):  # type: ignore[misc]
-    """Sixteen float32 or uint32."""
+    """A vector of 512 bits."""
 
-    def __init__(self, scalar: types.Type) -> None:
+    def __init__(self, scalar: types.Type, vector: ir.Type) -> None:
         super().__init__(f"Lanes({scalar})")
-        self.scalar = scalar
+        self.scalar, self.vector = scalar, vector
 
 
-FLOATS: Final = Lanes(types.float32)
-WORDS: Final = Lanes(types.uint32)
+FLOATS: Final = Lanes(types.float32, _FLOATS)
+WORDS: Final = Lanes(types.uint32, _WORDS)
+SHORTS: Final = Lanes(types.uint16, ir.VectorType(ir.IntType(16), 2 * LANES))
+_OF: Final = {lanes.scalar: lanes for lanes in (FLOATS, WORDS, SHORTS)}
 
 
 @register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, lanes: Lanes) -> None:
-        super().__init__(manager, lanes, _FLOATS if lanes.scalar == types.float32 else _WORDS)
+        super().__init__(manager, lanes, lanes.vector)
 
 
 def _constant(number: int) -> Value:
@@ -75,7 +77,7 @@ def _numbers(numbers: Any) -> Value:
 
 def _spread(builder: Builder, scalar: Value, vector: Any) -> Value:
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_WORD, 0))
-    return builder.shuffle_vector(first, first, _numbers([0] * LANES))
+    return builder.shuffle_vector(first, first, _numbers([0] * vector.count))
 
 
 def _instruction(builder: Builder, name: str, result: Any, arguments: list[Value]) -> Value:
@@ -107,7 +109,7 @@ def _operator(function: Callable[..., Any], floats: str | None, words: str) -> N
         def signature(left: Any, right: Any) -> Any:
             if not isinstance(left, Lanes) or (left == FLOATS and not floats):
                 return None
-            same = left == right or (left == WORDS and isinstance(right, types.Integer))
+            same = left == right or (left != FLOATS and isinstance(right, types.Integer))
             return left if same else None
 
         return signature
@@ -118,8 +120,9 @@ def _operator(function: Callable[..., Any], floats: str | None, words: str) -> N
 
     def lower_scalar(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
         left, right = arguments
-        right = context.cast(builder, right, signature.args[1], types.uint32)
-        return getattr(builder, words)(left, _spread(builder, right, _WORDS))
+        lanes = signature.return_type
+        right = context.cast(builder, right, signature.args[1], lanes.scalar)
+        return getattr(builder, words)(left, _spread(builder, right, lanes.vector))
 
     lower_builtin(function, Lanes, Lanes)(lower_same)
     lower_builtin(function, Lanes, types.Integer)(lower_scalar)
@@ -131,6 +134,7 @@ _operator(operator.mul, "fmul", "mul")
 _operator(operator.truediv, "fdiv", "udiv")
 _operator(operator.and_, None, "and_")
 _operator(operator.or_, None, "or_")
+_operator(operator.xor, None, "xor")
 _operator(operator.lshift, None, "shl")
 _operator(operator.rshift, None, "lshr")
 
@@ -138,12 +142,12 @@ _operator(operator.rshift, None, "lshr")
 @intrinsic
 def splat(typing_context: Any, scalar: Any) -> Any:
     """The same float32 or uint32 in all lanes."""
-    lanes = FLOATS if scalar == types.float32 else WORDS
+    lanes = _OF[scalar]
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
-        return _spread(builder, arguments[0], context.get_value_type(lanes))
+        return _spread(builder, arguments[0], lanes.vector)
 
-    return lanes(types.float32 if lanes == FLOATS else types.uint32), generate
+    return lanes(scalar), generate
 
 
 @intrinsic
@@ -158,25 +162,25 @@ def lane_numbers(typing_context: Any) -> Any:
 
 @intrinsic
 def load(typing_context: Any, array: Any, offset: Any) -> Any:
-    """Sixteen elements of a float32 or uint32 array from an offset on."""
-    lanes = FLOATS if array.dtype == types.float32 else WORDS
+    """As many elements as there are lanes, of an array from an offset on."""
+    lanes = _OF[array.dtype]
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
-        to = context.get_value_type(lanes)
-        pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1], to)
-        return builder.load(pointer, align=4)
+        array_, offset_ = arguments
+        pointer = _pointer(context, builder, signature.args[0], array_, offset_, lanes.vector)
+        return builder.load(pointer, align=lanes.scalar.bitwidth // 8)
 
     return lanes(array, types.int64), generate
 
 
 @intrinsic
 def store(typing_context: Any, array: Any, offset: Any, lanes: Any) -> Any:
-    """Put sixteen elements into an array from an offset on."""
+    """Put as many elements as there are lanes into an array from an offset on."""
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
         array_, offset_, lanes_ = arguments
         pointer = _pointer(context, builder, signature.args[0], array_, offset_, lanes_.type)
-        builder.store(lanes_, pointer, align=4)
+        builder.store(lanes_, pointer, align=lanes.scalar.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, lanes), generate
@@ -330,30 +334,32 @@ def truncated(typing_context: Any, floats: Any, limit: Any) -> Any:
 
 @intrinsic
 def gather(typing_context: Any, array: Any, at: Any) -> Any:
-    """The 32-bit words of an array at sixteen places; whatever its type, counted in words."""
+    """32 bits from each of sixteen elements of an array on, which is of uint32 or of uint16."""
+    scale = array.dtype.bitwidth // 8
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
         data, at_ = _data(context, builder, signature.args[0], arguments[0]), arguments[1]
         byte, machine = builder.bitcast(data, _BYTE.as_pointer()), _machine(context)
         if "+avx512f" in machine:
             everywhere = ir.Constant(_MASK, [ir.Constant(ir.IntType(1), 1)] * LANES)
-            name, four = "llvm.x86.avx512.mask.gather.dpi.512", ir.Constant(_WORD, 4)
+            name, factor = "llvm.x86.avx512.mask.gather.dpi.512", ir.Constant(_WORD, scale)
             nothing = ir.Constant(_WORDS, ir.Undefined)
-            return _instruction(builder, name, _WORDS, [nothing, byte, at_, everywhere, four])
+            return _instruction(builder, name, _WORDS, [nothing, byte, at_, everywhere, factor])
         if "+avx2" in machine:
             name, half_type = "llvm.x86.avx2.gather.d.d.256", ir.VectorType(_WORD, 8)
-            everywhere, four = _numbers([2**32 - 1] * 8), ir.Constant(_BYTE, 4)
+            everywhere, factor = _numbers([2**32 - 1] * 8), ir.Constant(_BYTE, scale)
             nothing, parts = ir.Constant(half_type, ir.Undefined), []
             for half in _HALVES:
                 places = builder.shuffle_vector(at_, at_, half)
-                arguments_ = [nothing, byte, places, everywhere, four]
+                arguments_ = [nothing, byte, places, everywhere, factor]
                 parts.append(_instruction(builder, name, half_type, arguments_))
             return builder.shuffle_vector(*parts, _numbers(range(LANES)))
-        words, gathered = builder.bitcast(data, _WORD.as_pointer()), _constant(0)
+        gathered = _constant(0)
         for lane in range(LANES):
             number = ir.Constant(_WORD, lane)
             place = builder.zext(builder.extract_element(at_, number), _INT64)
-            word = builder.load(builder.gep(words, [place]))
+            pointer = builder.bitcast(builder.gep(data, [place]), _WORD.as_pointer())
+            word = builder.load(pointer, align=scale)
             gathered = builder.insert_element(gathered, word, number)
         return gathered
 

@@ -9,7 +9,7 @@ from numba import uint32, uint64
 
 from fdsl_gpu.backends.numba.compiling import compiled
 
-__all__ = ["mix", "philox"]
+__all__ = ["mix_lanes", "philox"]
 
 
 @compiled
@@ -30,12 +30,9 @@ def philox(seed, index, draw, purpose):
 
 
 @compiled
-def mix(value, key0, key1):
-    """`fdsl_gpu.rng.mix` of a scalar."""
-    h = uint32(value ^ key0)
-    h = uint32(h ^ uint32(h >> uint32(16)))
-    h = uint32(h * uint32(0x7FEB352D))
-    h = uint32(h ^ key1)
-    h = uint32(h ^ uint32(h >> uint32(15)))
-    h = uint32(h * uint32(0x846CA68B))
-    return uint32(h ^ uint32(h >> uint32(16)))
+def mix_lanes(values, key0, key1):
+    """`fdsl_gpu.rng.mix` of sixteen words."""
+    h = values ^ key0
+    h = (h ^ (h >> 16)) * 0x7FEB352D ^ key1
+    h = (h ^ (h >> 15)) * 0x846CA68B
+    return h ^ (h >> 16)

@@ -1,4 +1,7 @@
-"""What the walks of an iterated function system have in common, sixteen of them at a time."""
+"""What the walks of an iterated function system have in common, sixteen of them at a time.
+
+Walks are numbered from the last, as their points are kept for painting.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ class Systems(NamedTuple):
 
 def systems_of(instance: Any) -> Systems:
     """The systems of an instance, as compiled code takes them."""
-    maps = instance.maps.transpose(0, 2, 1).reshape(len(instance.maps), -1)
+    count, rows, columns = instance.maps.shape
+    maps = instance.maps.transpose(0, 2, 1).reshape(count, rows * columns)
     return Systems(
         plain(instance.num_maps, np.int32),
         plain(maps, np.float32),
@@ -57,13 +61,14 @@ def move(source, target):
 
 
 @compiled
-def words_of(seed, index, pair):
-    """Words of the first sixteen walks for two steps, and how much more the next sixteen have."""
+def words_of(seed, index, pair, num_walks):
+    """Words of the last sixteen walks for two steps, and how much more the sixteen before have."""
     factor0, offset0, factor1, offset1 = philox(seed, index, pair, _WALK)
     factor0, factor1 = uint32(factor0 | uint32(1)), uint32(factor1 | uint32(1))
-    words0 = lane_numbers() * factor0 + splat(offset0)
-    words1 = lane_numbers() * factor1 + splat(offset1)
-    return words0, words1, splat(uint32(factor0 * LANES)), splat(uint32(factor1 * LANES))
+    last = uint32(num_walks - 1)
+    words0 = lane_numbers() * uint32(-factor0) + splat(uint32(last * factor0 + offset0))
+    words1 = lane_numbers() * uint32(-factor1) + splat(uint32(last * factor1 + offset1))
+    return words0, words1, splat(uint32(factor0 * -LANES)), splat(uint32(factor1 * -LANES))
 
 
 @compiled
