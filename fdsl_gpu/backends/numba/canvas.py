@@ -35,7 +35,7 @@ MAX_SIZE: Final = 32_000
 STRIP: Final = 16
 """Rows of a strip: bits of a uint16."""
 MAX_KEPT: Final = 2**18
-"""Points kept at once, a power of two; longer walks are walked twice, in parts, in the same memory."""
+"""Points kept at once, a power of two; longer walks are walked twice, in parts."""
 BATCH: Final = 256
 """Points looked at before it is seen whether there are as many to paint."""
 
