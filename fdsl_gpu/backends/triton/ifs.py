@@ -25,6 +25,7 @@ from fdsl_gpu.backends.triton import (
     launching,
     scratch_size,
 )
+from fdsl_gpu.backends.triton.values import BITS, checked_normalisation, value_bits
 from fdsl_gpu.formulas.ifs import NUM_HUES, IfsInstance, lit_value, palette
 from fdsl_gpu.formulas.ifs_table import MAX_MAPS, pad_size
 from fdsl_gpu.kernels import ifs as kernels
@@ -34,12 +35,6 @@ __all__ = ["Blocks", "IfsDrawing", "draw"]
 
 MAX_GRID: Final = 65535
 """Largest third extent of a grid."""
-_BITS: Final = {
-    torch.uint8: torch.uint8,
-    torch.float16: torch.int16,
-    torch.bfloat16: torch.int16,
-    torch.float32: torch.int32,
-}
 _IDENTITY: Final = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 
@@ -127,7 +122,8 @@ class IfsDrawing:
         self.images = images
         self._blocks = blocks or (Blocks.whole_images(instance) if interpreted() else Blocks())
         self._settings = _settings(instance)
-        self._table = _values(instance.drawing, images, mean, std)
+        normalisation = checked_normalisation(images, mean, std)
+        self._table = _values(instance.drawing, images.dtype, *normalisation)
         self._num_words = instance.burn_in + instance.num_steps
         self._num_words += self._num_words % 2
         stride = instance.canvas_size + 3
@@ -257,7 +253,7 @@ class IfsDrawing:
     def _launch_pixels(self, rows: Tensor, images: Tensor, count: int) -> None:
         blocks, settings = self._blocks, self._settings
         size, drawing = settings["image_size"], settings["drawing"]
-        images = images.view(_BITS[images.dtype])
+        images = images.view(BITS[images.dtype])
         kernels.ifs_resolve_kernel[(_ceil(size, blocks.columns), _ceil(size, blocks.rows), count)](
             rows,
             self._canvas,
@@ -300,46 +296,17 @@ def _check_images(instance: IfsInstance, images: Tensor) -> None:
     if tuple(images.shape) not in shapes:
         expected = " or ".join(map(str, shapes))
         raise ValueError(f"images must have the shape {expected}, got {tuple(images.shape)}")
-    if images.dtype not in _BITS:
-        raise ValueError(f"images must be of one of {list(_BITS)}, got {images.dtype}")
-
-
-def _values(
-    drawing: str,
-    images: Tensor,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-) -> NDArray[np.uint8]:
-    """Bits of what the images can hold: [C, 129], a dark pixel and 128 lit ones."""
-    channels = images.shape[1]
-    if images.dtype == torch.uint8:
-        if mean is not None or std is not None:
-            raise ValueError("mean and std need float images, got torch.uint8")
-        return _table(drawing, images.dtype, (0.0,) * channels, (1.0,) * channels)
-    mean = (0.0,) * channels if mean is None else tuple(mean)
-    std = (1.0,) * channels if std is None else tuple(std)
-    if len(mean) != channels or len(std) != channels or min(std) <= 0:
-        raise ValueError(
-            f"mean and std need one value for each of the {channels} channels, std above 0, "
-            f"got {mean} and {std}"
-        )
-    return _table(drawing, images.dtype, mean, std)
 
 
 @lru_cache(maxsize=16)
-def _table(
+def _values(
     drawing: str, dtype: torch.dtype, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> NDArray[np.uint8]:
+    """Bits of what the images can hold: [C, 129], a dark pixel and 128 lit ones."""
     gray = np.full((NUM_HUES, len(mean)), lit_value(drawing), np.uint8)
     lit = palette() if drawing.endswith("color") else gray
-    table = torch.from_numpy(np.concatenate([np.zeros_like(lit[:1]), lit]).T.copy())
-    if dtype != torch.uint8:
-        # the same float32 operations as a whole image would go through
-        scale = torch.tensor([1 / (255 * s) for s in std])[:, None]
-        shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])[:, None]
-        table = (table * scale + shift).to(dtype)
-    bits: NDArray[np.uint8] = table.view(torch.uint8).numpy().reshape(-1)
-    return bits
+    levels = np.concatenate([np.zeros_like(lit[:1]), lit]).T.copy()
+    return value_bits(levels, dtype, mean, std)
 
 
 def _pack(instance: IfsInstance, images: Tensor, rows: NDArray[np.int32]) -> None:
