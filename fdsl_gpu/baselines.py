@@ -2,7 +2,7 @@
 
 Each takes as long as it needs and nothing more: no baseline is slowed down by this package's rules
 (shared words, fixed order, exact bits). `sequential` and `batched` draw an instance's system in its
-own frame, found by a first pass as the published renderers do.
+own frame, found by a first pass as the published renderers do. `walks_alone` is a part of our own.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdsl_gpu.formulas.ifs import GRAY
+from fdsl_gpu.backends.numba import ifs as numba_ifs
+from fdsl_gpu.backends.numba.canvas import layout, scratch, shading
+from fdsl_gpu.backends.numba.walking import begin, systems_of
+from fdsl_gpu.formulas.ifs import GRAY, IfsInstance
 from fdsl_gpu.formulas.ifs_table import pad_size
 
-__all__ = ["batched", "decode", "encode", "replay_stores", "sequential"]
+__all__ = ["batched", "decode", "encode", "replay_stores", "sequential", "walks_alone"]
 
 Float64 = NDArray[np.float64]
 compiled: Final = numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -131,3 +134,21 @@ def replay_stores(places: Any, canvas: Any) -> None:
     """The floor of any drawing of points: one int32 store for each, nothing else."""
     for i in range(len(places)):
         canvas[places[i]] = i
+
+
+def walks_alone(instance: IfsInstance) -> None:
+    """Our own walks, their points kept in memory, and nothing painted."""
+    sizes, shades = layout(instance), shading(instance)
+    arrays = scratch(sizes, shades, 2)
+    _walk(systems_of(instance), sizes, arrays, np.uint64(instance.seed), len(instance.label))
+
+
+@compiled
+def _walk(who, sizes, arrays, seed, count):  # type: ignore[no-untyped-def]
+    xs, ys = arrays.state[0], arrays.state[1]
+    for i in range(count):
+        system = who.num_maps[i], who.maps[i], who.thresholds[i], seed, who.walk_index[i]
+        begin(arrays.state, who.start[i])
+        for run in sizes.runs:
+            first, last, keep = run[0], run[1], run[4] != 0
+            numba_ifs.walk_any(system, first, last, xs, ys, sizes.size, keep, arrays.points)

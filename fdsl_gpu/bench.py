@@ -20,8 +20,10 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
+import fdsl_gpu
 from fdsl_gpu import baselines
 from fdsl_gpu.datasets import DatasetSpec, get_dataset
+from fdsl_gpu.formulas.ifs import IfsInstance, walk
 from fdsl_gpu.formulas.view import View
 from fdsl_gpu.render import Renderer, render
 
@@ -105,9 +107,10 @@ def bench(config: BenchConfig, say: Callable[[str], None] = lambda line: None) -
             spec = get_dataset(name)
             if num_points is not None:
                 spec = spec.replace(num_points=num_points)
-            rows += _measured(spec, size, batch, rounds, _fractal_contenders(spec, size, batch))
-            for row in rows[-5:]:
+            new = _measured(spec, size, batch, rounds, _fractal_contenders(spec, size, batch))
+            for row in new:
                 say(_line(row))
+            rows += new
         for name in OTHERS:
             rows += _measured(get_dataset(name), 224, min(batch, 8), rounds, [])
             say(_line(rows[-1]))
@@ -184,7 +187,8 @@ def _fractal_contenders(spec: DatasetSpec, size: int, batch: int) -> list[_Conte
     stored = [
         baselines.encode(image.numpy()) for image in render(spec, range(count), image_size=362)[0]
     ]
-    places = _places(spec, size, count)
+    instance: Any = formula.instance(np.arange(count, dtype=np.uint64), 0, View(size))
+    places = _places(instance, size)
     canvas = np.zeros(size * size, np.int32)
 
     def sequential() -> None:
@@ -207,17 +211,15 @@ def _fractal_contenders(spec: DatasetSpec, size: int, batch: int) -> list[_Conte
             lambda: [baselines.decode(each) for each in stored],
             count,
         ),
+        _Contender("fdsl_gpu, its walks alone", lambda: baselines.walks_alone(instance), count),
         _Contender("floor: one int32 store a point", replay, count),
     ]
 
 
-def _places(spec: DatasetSpec, size: int, count: int) -> list[NDArray[np.int32]]:
-    """The pixels that the points of the first samples fall on, in order."""
-    from fdsl_gpu.formulas.ifs import walk
-
-    instance: Any = spec.formula.instance(np.arange(count, dtype=np.uint64), 0, View(size))
+def _places(instance: IfsInstance, size: int) -> list[NDArray[np.int32]]:
+    """The pixels that the points of each sample fall on, in order."""
     places = []
-    for sample in range(count):
+    for sample in range(len(instance.label)):
         x, y = (axis.ravel() for axis in walk(instance, sample))
         inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
         places.append(y[inside].astype(np.int32) * size + x[inside].astype(np.int32))
@@ -226,7 +228,7 @@ def _places(spec: DatasetSpec, size: int, count: int) -> list[NDArray[np.int32]]
 
 def _line(row: Row) -> str:
     points = f", {row.num_points:,} points" if row.num_points else ""
-    ratio = "" if row.contender.startswith("fdsl_gpu") else f"   {row.times_ours:6.2f} x ours"
+    ratio = "" if row.times_ours == 1 else f"   {row.times_ours:6.2f} x ours"
     return (
         f"{row.dataset} {row.image_size}x{row.image_size}{points}   {row.contender:36} "
         f"{row.p50_us:10,.0f} us an image [{row.p20_us:,.0f}, {row.p80_us:,.0f}]{ratio}"
@@ -250,6 +252,8 @@ def write_csv(rows: list[Row], path: Path) -> None:
         "device": device_name(),
         "torch": torch.__version__,
         "numba": numba.__version__,
+        "threads": 1,
+        "version": fdsl_gpu.__version__,
         "date": datetime.date.today().isoformat(),
     }
     table = [{**vars(row), **about} for row in rows]

@@ -24,7 +24,7 @@ def test_bench_measures_every_contender(small, tmp_path):
     said = []
     config = BenchConfig(output=tmp_path / "bench.csv", rounds=2, batch=2)
     rows = bench.bench(config, said.append)
-    assert len(rows) == len(said) == 5
+    assert len(rows) == len(said) == 6
     assert rows[0].times_ours == 1 and all(row.p50_us > 0 for row in rows)
     with config.output.open() as file:
         written = list(csv.DictReader(file))

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import interruptible
 
 from fdsl_gpu.cli import COMMANDS, main
 from fdsl_gpu.pretrain_config import PretrainConfig
@@ -102,7 +103,10 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     folder = tmp_path / "run"
     words = ["pretrain", "--output", str(folder), *TINY, "--epochs", "1000000"]
     run = subprocess.Popen(
-        [sys.executable, "-m", "fdsl_gpu.cli", *words], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "fdsl_gpu.cli", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
     )
     while not (folder / "last.pt").exists() and run.poll() is None:
         time.sleep(0.01)

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from conftest import interruptible
 from torch.utils.data import DataLoader
 
 from fdsl_gpu.datasets import DatasetSpec
@@ -197,6 +198,7 @@ def test_an_interrupt_ends_at_once_with_an_exact_state():
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=interruptible,
     )
     lines = []
     for _ in range(2):  # a FormulaLoader, then a DataLoader with workers
