@@ -18,9 +18,6 @@ Memory of a chunk of N images of I contours, S = image_size:
                                      whole blocks, a contour's at block VERTICES_AT
     longest   int32 [blocks]         pixels of the longest visible line of a block, zeros at first
     canvas    int32 [N, S * S]       keys ((contour * 1024 + orbit) + 1) * 256 + gray, 0 = untouched
-    outlined  int32 [N, S * S]       by columns: last outline of a filled contour, from 1
-    fills     int32 [2, N, S * S]    by columns: one bit a contour where a row passes into or out
-                                     of its last polygon, and of its first
 """
 
 import triton
@@ -39,6 +36,7 @@ STEP = tl.constexpr(12)  # float32
 AMPLITUDE = tl.constexpr(13)  # float32
 WAVE = tl.constexpr(14)  # float32
 KEY = tl.constexpr(15)  # 4 uint32
+AFTER_LAST = tl.constexpr(19)  # the vertex that a line leads to from the last: 0, or the last
 ROW = tl.constexpr(20)
 
 # lines of a block: those of one warp
@@ -121,14 +119,14 @@ def contour_move_kernel(
 
 
 @triton.jit
-def _line(points_ptr, blocks_at, block, num_blocks, count):
+def _line(points_ptr, blocks_at, block, num_blocks, count, after_last):
     """The ends of the lines of a block; a lane beyond the polygon has none."""
     first = block // num_blocks * num_blocks
     vertex = (block - first) * LINES + tl.arange(0, LINES)
     inside = vertex < count
     points = points_ptr + (blocks_at + first) * LINES
     start = tl.load(points + vertex, mask=inside, other=0)
-    following = tl.where(vertex + 1 == count, 0, vertex + 1)
+    following = tl.where(vertex + 1 == count, after_last, vertex + 1)
     end = tl.load(points + following, mask=inside, other=0)
     x0, y0 = start.to(tl.int32), (start >> 32).to(tl.int32)
     x1, y1 = end.to(tl.int32), (end >> 32).to(tl.int32)
@@ -146,11 +144,12 @@ def contour_measure_kernel(
     """The longest lines of a contour's blocks. Grid: (N * I, programs that share the blocks)."""
     row = params_ptr + tl.program_id(0).to(tl.int64) * ROW
     count = tl.load(row + NUM_VERTICES)
+    after_last = tl.load(row + AFTER_LAST)
     num_blocks = (count + LINES - 1) // LINES
     blocks_at = tl.load((row + BLOCKS_AT).to(tl.pointer_type(tl.int64)))
     total = num_blocks * tl.load(row + NUM_ORBITS)
     for block in range(tl.program_id(1), total, tl.num_programs(1)):
-        x0, y0, x1, y1, inside = _line(points_ptr, blocks_at, block, num_blocks, count)
+        x0, y0, x1, y1, inside = _line(points_ptr, blocks_at, block, num_blocks, count, after_last)
         pixels = tl.maximum(tl.maximum(tl.abs(x1 - x0), tl.abs(y1 - y0)), 1)
         visible = inside & (tl.maximum(y0, y1) >= 0) & (tl.minimum(y0, y1) < image_size)
         visible &= tl.minimum(x0, x1) < image_size
@@ -217,94 +216,20 @@ def contour_lines_kernel(
     key2 = tl.load(words + KEY + 2)
     key3 = tl.load(words + KEY + 3)
     count = tl.load(row + NUM_VERTICES)
+    after_last = tl.load(row + AFTER_LAST)
     num_blocks = (count + LINES - 1) // LINES
     blocks_at = tl.load((row + BLOCKS_AT).to(tl.pointer_type(tl.int64)))
     total = num_blocks * tl.load(row + NUM_ORBITS)
     canvas = canvas_ptr + (contour // num_contours).to(tl.int64) * image_size * image_size
     number = contour % num_contours * 1024 + 1
     for block in range(tl.program_id(1), total, tl.num_programs(1)):
-        x0, y0, x1, y1, inside = _line(points_ptr, blocks_at, block, num_blocks, count)
+        x0, y0, x1, y1, inside = _line(points_ptr, blocks_at, block, num_blocks, count, after_last)
         orbit = block // num_blocks
         word = _mix(orbit.to(tl.uint32), key2, key3).to(tl.uint64)
         gray = tl.minimum(((word * num_grays.to(tl.uint64)) >> 32).to(tl.int32), 255)
         key = (number + orbit) * 256 + gray
         longest = tl.load(longest_ptr + blocks_at + block)
         _draw(canvas, x0, y0, x1, y1, inside, longest, key, image_size, image_size, 1)
-
-
-@triton.jit
-def _cross(plane_ptr, x0, y0, x1, y1, inside, longest, bit, image_size):
-    """Where rows pass into or out of a polygon, in a plane that is stored by columns."""
-    upward = y1 < y0
-    left = tl.where(upward, x1, x0)
-    top = tl.minimum(y0, y1)
-    height = tl.where(inside, tl.abs(y1 - y0), 0)
-    dx = tl.where(upward, x0 - x1, x1 - x0)
-    # the first column on or after the crossing is left + ceil(step * dx / height), of which the
-    # multiples of the height are taken out
-    divisor = tl.maximum(height, 1)
-    whole = tl.abs(dx) // divisor
-    rest = tl.abs(dx) - whole * divisor
-    sign = tl.where(dx >= 0, 1, -1)
-    # a ceiling is a floor that starts just below the next
-    part = tl.where(dx >= 0, divisor - 1, 0)
-    column, row = left, top
-    for step in range(longest):
-        seen = (step < height) & (row >= 0) & (row < image_size) & (column < image_size)
-        cell = plane_ptr + (tl.maximum(column, 0) * image_size + row)
-        tl.atomic_xor(cell, bit, mask=seen, sem="relaxed")
-        part += rest
-        carry = part >= divisor
-        part = tl.where(carry, part - divisor, part)
-        column += sign * tl.where(carry, whole + 1, whole)
-        row += 1
-
-
-@triton.jit(
-    do_not_specialize=[
-        "params_ptr",
-        "points_ptr",
-        "longest_ptr",
-        "outlined_ptr",
-        "fills_ptr",
-        "num_images",
-        "num_contours",
-        "image_size",
-    ]
-)
-def contour_fill_kernel(
-    params_ptr,  # [N * I, ROW] int32
-    points_ptr,  # [blocks * LINES] int64
-    longest_ptr,  # [blocks] int32
-    outlined_ptr,  # [N, S * S] int32, zeros
-    fills_ptr,  # [2, N, S * S] int32, zeros
-    num_images,  # N
-    num_contours,  # I
-    image_size,  # S
-    HOLES: tl.constexpr,  # whether first polygons are cut out
-):
-    """Outline and crossings of first and last polygons. Grid: (N * I, blocks of a polygon)."""
-    contour = tl.program_id(0)
-    row = params_ptr + contour.to(tl.int64) * ROW
-    count = tl.load(row + NUM_VERTICES)
-    num_blocks = (count + LINES - 1) // LINES
-    blocks_at = tl.load((row + BLOCKS_AT).to(tl.pointer_type(tl.int64)))
-    pixels = image_size.to(tl.int64) * image_size
-    image = (contour // num_contours).to(tl.int64)
-    number = contour % num_contours
-    outlined = outlined_ptr + image * pixels
-    fills = fills_ptr + image * pixels
-    # programs beyond the polygon have nothing to do
-    within = tl.program_id(1) < num_blocks
-    for first in tl.static_range(1 + HOLES):
-        block = tl.minimum(tl.program_id(1), num_blocks - 1)
-        if first == 0:
-            block += (tl.load(row + NUM_ORBITS) - 1) * num_blocks
-        longest = tl.where(within, tl.load(longest_ptr + blocks_at + block), 0)
-        x0, y0, x1, y1, inside = _line(points_ptr, blocks_at, block, num_blocks, count)
-        _draw(outlined, x0, y0, x1, y1, inside, longest, number + 1, image_size, 1, image_size)
-        plane = fills + first * num_images.to(tl.int64) * pixels
-        _cross(plane, x0, y0, x1, y1, inside, longest, 1 << number, image_size)
 
 
 @triton.jit(
@@ -355,61 +280,3 @@ def contour_shade_kernel(
         contour = image * num_contours + tl.where(drawn, (key - 256) >> 18, 0)
         value = tl.load(params_ptr + contour * ROW + VALUE, mask=drawn, other=0)
         tl.store(masks_ptr + image * pixels + pixel, value.to(tl.uint8), mask=inside)
-
-
-@triton.jit
-def _bit_length(value):
-    """The place of the highest bit of a uint32, from 1; 0 where there is none."""
-    length = tl.where(value != 0, 1, 0)
-    for half in tl.static_range(5):
-        upper = value >> (16 >> half)
-        length += tl.where(upper != 0, 16 >> half, 0)
-        value = tl.where(upper != 0, upper, value)
-    return length
-
-
-@triton.jit(
-    do_not_specialize=[
-        "params_ptr",
-        "outlined_ptr",
-        "fills_ptr",
-        "masks_ptr",
-        "num_images",
-        "num_contours",
-        "image_size",
-    ]
-)
-def contour_mask_kernel(
-    params_ptr,  # [N * I, ROW] int32
-    outlined_ptr,  # [N, S * S] int32
-    fills_ptr,  # [2, N, S * S] int32
-    masks_ptr,  # [N, H, W] uint8
-    num_images,  # N
-    num_contours,  # I
-    image_size,  # S
-    BLOCK: tl.constexpr,
-):
-    """Fills, holes and outlines of BLOCK rows, a thread each. Grid: (cdiv(S, BLOCK), N)."""
-    image = tl.program_id(1).to(tl.int64)
-    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = row < image_size
-    pixels = image_size.to(tl.int64) * image_size
-    outlined = outlined_ptr + image * pixels + row
-    fills = (fills_ptr + image * pixels + row).to(tl.pointer_type(tl.uint32))
-    masks = masks_ptr + image * pixels + row.to(tl.int64) * image_size
-    values = params_ptr + image * num_contours * ROW + VALUE
-    filled = tl.zeros([BLOCK], tl.uint32)
-    cut = tl.zeros([BLOCK], tl.uint32)
-    for _ in range(image_size):
-        filled ^= tl.load(fills, mask=inside, other=0)
-        cut ^= tl.load(fills + num_images.to(tl.int64) * pixels, mask=inside, other=0)
-        line = tl.load(outlined, mask=inside, other=0)
-        top = tl.maximum(_bit_length(filled | cut), line)
-        last = tl.maximum(top - 1, 0)
-        hole = (cut >> last.to(tl.uint32)) & 1
-        shown = inside & (top > 0) & ((line == top) | (hole == 0))
-        value = tl.load(values + last * ROW, mask=shown, other=0)
-        tl.store(masks, value.to(tl.uint8), mask=inside)
-        fills += image_size
-        outlined += image_size
-        masks += 1

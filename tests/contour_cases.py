@@ -7,6 +7,7 @@ import numpy as np
 from fdsl_gpu.formulas.base import View
 from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM
 
+NAMES = ["rcdb-1k", "rcdb-21k", "visualatom-1k", "visualatom-1k-argparse", "visualatom-21k"]
 SMALL = {"min_vertices": 3, "max_vertices": 70, "mean_vertices": None, "max_orbits": 9}
 INDICES = 2**33 + np.arange(5, dtype=np.uint64)
 

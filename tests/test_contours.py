@@ -1,27 +1,18 @@
-"""The contours are those of the published laws; the fast drawing is the definition's."""
+"""The contours are those of the published laws."""
 
 import dataclasses
 import math
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from contour_cases import CASES, assert_same, blank, defined, samples_of
-from PIL import Image, ImageDraw
+from contour_cases import NAMES
 
 from fdsl_gpu import describe, get_dataset, render
-from fdsl_gpu.backends.numba.contours import draw
 from fdsl_gpu.formulas.base import View
 from fdsl_gpu.formulas.contour_drawing import grays, polygons, unit_circle
-from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM, ContourFormula
+from fdsl_gpu.formulas.contours import RCDB, VISUAL_ATOM, ContourFormula
 from fdsl_gpu.formulas.line_noise import gradients, line_noise
-from fdsl_gpu.preview import PreviewConfig, preview
-from fdsl_gpu.stream import FormulaStream
-
-NAMES = ["rcdb-1k", "rcdb-21k", "visualatom-1k", "visualatom-1k-argparse", "visualatom-21k"]
-
 
 # the pieces of the law
 
@@ -192,198 +183,6 @@ def test_a_smaller_canvas_shows_the_same_contour():
     lit = torch.nn.functional.max_pool2d((large > 0).float(), 5, 2, 2)
     drawn = (small > 0).float()
     assert ((lit * drawn).sum() / drawn.sum()).item() > 0.97
-
-
-# images, as PIL paints them one line after another
-
-
-def painted(samples, sample):
-    """Image and masks by PIL, given the vertices: lines, then fills in the published order."""
-    size = samples.image_size
-    image = Image.new("L", (size, size), samples.background)
-    masks = {name: Image.new("L", (size, size), 0) for name in ("M1", "M2", "M3")}
-    for number in range(samples.category.shape[1]):
-        value = int(samples.category[sample, number]) + 1
-        corners = [
-            list(zip(x.tolist(), y.tolist(), strict=True))
-            for x, y in polygons(samples, sample, number)
-        ]
-        for polygon, gray in zip(corners, grays(samples, sample, number), strict=True):
-            closed = [*polygon, polygon[0]]
-            ImageDraw.Draw(image).line(closed, fill=int(gray))
-            ImageDraw.Draw(masks["M1"]).line(closed, fill=value)
-        inner, outer = corners[0], corners[-1]
-        ring, disc = ImageDraw.Draw(masks["M2"]), ImageDraw.Draw(masks["M3"])
-        ring.polygon(outer, fill=value)
-        ring.polygon(inner, fill=0)
-        ring.line([*inner, inner[0]], fill=value)
-        ring.line([*outer, outer[0]], fill=value)
-        disc.polygon(outer, fill=value)
-        disc.line([*outer, outer[0]], fill=value)
-    return np.asarray(image), {name: np.asarray(mask) for name, mask in masks.items()}
-
-
-@pytest.mark.parametrize("case", ["rcdb", "tiny", "visualatom", "wild", "triangles"])
-def test_definition_is_what_pil_paints(case):
-    samples = samples_of(case)
-    (images,) = defined(samples)
-    for sample, image in enumerate(images):
-        np.testing.assert_array_equal(image[0], painted(samples, sample)[0])
-
-
-@pytest.mark.parametrize("mask", ["M1", "M2", "M3"])
-def test_masks_are_what_pil_paints(mask):
-    formula = dataclasses.replace(SEG_RCDB, mask=mask, max_orbits=20)
-    samples = formula.instance(np.arange(3, dtype=np.uint64), 0, View(160))
-    images, masks = defined(samples)
-    for sample in range(3):
-        image, expected = painted(samples, sample)
-        np.testing.assert_array_equal(images[sample, 0], image)
-        differing = (masks[sample] != expected[mask]).mean()
-        # PIL's fill takes a pixel more where two edges of a polygon meet
-        assert differing == 0 if mask == "M1" else differing < 5e-4
-        assert len(np.unique(masks[sample])) > 8
-
-
-def test_a_ring_erases_what_lies_below_its_hole():
-    formula = dataclasses.replace(
-        SEG_RCDB, num_instances=2, mask="M2", max_shift=0, min_radius=40, max_radius=40,
-        min_vertices=100, max_noise=0.0, max_growth=0.0,
-    )  # fmt: skip
-    samples = formula.instance(np.arange(1, dtype=np.uint64), 0, View(512))
-    # a small ring's outline, and around it the hole of a larger one
-    radius = samples.radius.copy()
-    radius[:, 0], radius[:, 1] = 20, 60
-    _, masks = defined(dataclasses.replace(samples, radius=radius))
-    assert set(np.unique(masks)) == {0, samples.category[0, 1] + 1}
-
-
-# the fast drawing
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("case", CASES)
-def test_numba_draws_the_definition(case, channels):
-    samples = samples_of(case)
-    expected, actual = defined(samples, channels), blank(samples, channels)
-    draw(samples, *actual)
-    assert_same(actual, expected)
-    assert len(np.unique(expected[0])) > 1 or case == "tiny"
-
-
-@pytest.mark.parametrize("name", [*NAMES, "segrcdb"])
-@pytest.mark.parametrize("image_size", [33, 224])
-def test_backends_draw_alike(name, image_size):
-    indices = torch.arange(2) + 2**33
-    drawn = [
-        render(name, indices, image_size=image_size, seed=3, backend=backend, split="val")
-        for backend in ("numpy", "numba")
-    ]
-    assert_same(*drawn)
-    assert drawn[0][0].float().std() > 1
-
-
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_no_samples_give_no_images(backend):
-    images, masks = render("segrcdb", [], image_size=8, backend=backend)
-    assert images.shape == (0, 3, 8, 8) and masks.shape == (0, 8, 8)
-
-
-def test_threads_change_no_pixel():
-    samples = samples_of("segrcdb_M2", np.arange(9, dtype=np.uint64))
-    before = torch.get_num_threads()
-    try:
-        drawn = []
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            drawn.append(blank(samples))
-            draw(samples, *drawn[-1])
-    finally:
-        torch.set_num_threads(before)
-    assert_same(*drawn)
-    assert_same(drawn[0], defined(samples))
-
-
-def test_scratch_is_left_clean():
-    first, second = samples_of("segrcdb_M2"), samples_of("segrcdb_M2", seed=5)
-    alone, after = blank(second), blank(second)
-    draw(second, *alone)
-    draw(first, *blank(first))
-    draw(second, *after)
-    assert_same(alone, after)
-    assert_same(alone, defined(second))
-
-
-# streams
-
-
-@pytest.mark.parametrize("name", ["rcdb-1k", "visualatom-1k", "segrcdb"])
-def test_stream_goes_on_where_it_stopped(name):
-    def stream():
-        return FormulaStream(name, 3, image_size=24, seed=5, num_samples=12, channels=1)
-
-    batches = list(stream())
-    images, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    expected = render(name, range(12), image_size=24, seed=5, channels=1)
-    assert_same((images, targets), expected)
-    first = stream()
-    iterator = iter(first)
-    next(iterator)
-    next(iterator)
-    resumed = stream()
-    resumed.load_state_dict(first.state_dict())
-    for one, other in zip(resumed, batches[2:], strict=True):
-        assert_same(one, other)
-
-
-def test_masks_name_the_contours_of_their_image():
-    images, masks = render("segrcdb", range(4), image_size=128, channels=1)
-    described = describe("segrcdb", range(4))
-    assert masks.shape == (4, 128, 128) and masks.dtype == torch.int64
-    for sample in range(4):
-        values = set(masks[sample].unique().tolist()) - {0}
-        assert len(values) > 8 and values <= set((described["category"][sample] + 1).tolist())
-        # M1 labels the lines and nothing else
-        assert not ((images[sample, 0] > 0) & (masks[sample] == 0)).any()
-    assert get_dataset("segrcdb").num_classes == 255
-    np.testing.assert_array_equal(described["label"], described["category"][:, -1] + 1)
-
-
-def test_worker_processes_change_nothing():
-    from torch.utils.data import DataLoader
-
-    streams = [
-        FormulaStream("segrcdb", 2, image_size=16, num_samples=8, channels=1) for _ in range(2)
-    ]
-    alone, shared = list(streams[0]), list(DataLoader(streams[1], batch_size=None, num_workers=2))
-    for one, other in zip(alone, shared, strict=True):
-        assert_same(one, other)
-
-
-def test_preview_shows_masks_below_their_images(tmp_path):
-    sizes = {}
-    for rows in (1, 2):
-        config = PreviewConfig("segrcdb", tmp_path / f"{rows}.png", rows, 3, image_size=64)
-        with Image.open(preview(config)) as picture:
-            sheet = np.asarray(picture)
-        colors = np.unique(sheet[-66:, -130:].reshape(-1, 3), axis=0)
-        assert len(np.unique(colors.max(1) - colors.min(1))) > 1  # the last row has colours
-        sizes[rows] = sheet.shape[0]
-    assert sizes[2] > sizes[1] + 2 * 64
-    with pytest.raises(ValueError, match="categories cannot be chosen"):
-        preview(PreviewConfig("segrcdb", tmp_path / "x.png", categories=(3,)))
-
-
-def test_example_learns_masks_and_shows_them(tmp_path):
-    example = Path(__file__).parents[1] / "examples" / "segmentation.py"
-    output = tmp_path / "figure.png"
-    losses, score = runpy.run_path(str(example))["main"](
-        steps=12, batch_size=8, image_size=32, width=8, output=output
-    )
-    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
-    assert 0 < score <= 1
-    with Image.open(output) as picture:
-        assert picture.size == (2 * 3 * 36, 2 * 8 * 36)
 
 
 # what is refused

@@ -77,7 +77,7 @@ def unit_circle(num_vertices: int) -> Float32:  # [2, V]
     swapped = np.isin(octant, (1, 2, 5, 6))
     cos = np.where(swapped, far, near) * np.where((octant >= 2) & (octant < 6), -1, 1)
     sin = np.where(swapped, near, far) * np.where(octant >= 4, -1, 1)
-    circle = np.stack([cos, sin]).astype(np.float32) + np.float32(0)  # no -0.0
+    circle: Float32 = np.stack([cos, sin]).astype(np.float32) + np.float32(0)  # no -0.0
     circle.flags.writeable = False
     return circle
 

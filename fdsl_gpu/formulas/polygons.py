@@ -1,4 +1,4 @@
-"""Closed polygons on a grid of pixels: the outline that PIL draws, and the interior.
+"""Polygons and open lines on a grid of pixels: the outline that PIL draws, and the interior.
 
 Vertices are integers: a vertex with a fraction is truncated toward zero first, as PIL does.
 """
@@ -13,18 +13,20 @@ __all__ = ["crossings", "outline"]
 Integers = NDArray[np.int64]
 
 
-def outline(x: Integers, y: Integers, size: int) -> tuple[Integers, Integers]:
-    """The pixels of a closed polygon of lines one pixel wide, those on the canvas.
+def outline(x: Integers, y: Integers, size: int, closed: bool = True) -> tuple[Integers, Integers]:
+    """The pixels of a polygon of lines one pixel wide, those on the canvas.
 
     Bresenham's line from each vertex to the next, without its last pixel, which the next line
     draws: pixel i of a line lies i along the longer axis and (2 short i + long) // (2 long) along
-    the shorter one. A line without length is its one pixel. These are the pixels of PIL's
-    `ImageDraw.line` along the vertices and back to the first.
+    the shorter one. A line without length is its one pixel, and so an open polygon ends: with a
+    line from its last vertex to itself. These are the pixels of PIL's `ImageDraw.line` along the
+    vertices, and back to the first of a closed one.
 
     Args:
         x: Columns of the vertices, [V].
         y: Rows of the vertices, [V].
         size: Side of the canvas, whose pixels are 0 .. size - 1 on each axis.
+        closed: Whether a line leads from the last vertex back to the first.
 
     Returns:
         Rows and columns of the pixels, in the order of drawing; some occur twice.
@@ -38,7 +40,9 @@ def outline(x: Integers, y: Integers, size: int) -> tuple[Integers, Integers]:
         >>> list(zip(rows.tolist(), columns.tolist()))
         [(0, 0), (0, 1), (1, 2), (1, 3), (1, 2), (0, 1)]
     """
-    dx, dy = np.roll(x, -1) - x, np.roll(y, -1) - y
+    ahead = np.arange(1, len(x) + 1)
+    ahead[-1] = 0 if closed else -1
+    dx, dy = x[ahead] - x, y[ahead] - y
     long, short = np.maximum(abs(dx), abs(dy)), np.minimum(abs(dx), abs(dy))
     length = np.maximum(long, 1)
     line = np.repeat(np.arange(len(x)), length)
