@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from perlin_cases import CASES, defined, instance
 
 from fdsl_gpu import describe, get_dataset, render
+from fdsl_gpu.backends.numba.perlin import draw
 from fdsl_gpu.formulas.perlin import (
     PerlinFormula,
     fade,
@@ -58,6 +62,35 @@ def test_numba_draws_the_definition(image_size, num_octaves):
     expected, _ = render(spec, indices, image_size=image_size, backend="numpy")
     actual, _ = render(spec, indices, image_size=image_size, backend="numba")
     assert torch.equal(actual, expected)
+
+
+MACHINE = """
+import numpy as np
+from perlin_cases import CASES, defined, instance
+from fdsl_gpu.backends.numba.perlin import draw
+for case in CASES:
+    images = np.full_like(defined(instance(case)).numpy(), 77)
+    draw(instance(case), images)
+    np.testing.assert_array_equal(images, defined(instance(case)), case)
+"""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_numba_draws_every_case(case):
+    images = np.full((5, 3, *[CASES[case][0]] * 2), 77, np.uint8)
+    draw(instance(case), images)
+    np.testing.assert_array_equal(images, defined(instance(case)))
+
+
+def test_any_machine_draws_the_definition(run_python, tmp_path):
+    """A processor without AVX looks gradients up in memory."""
+    run_python(
+        MACHINE,
+        PYTHONPATH=Path(__file__).parent,
+        NUMBA_CPU_NAME="generic",
+        NUMBA_CPU_FEATURES="",
+        NUMBA_CACHE_DIR=tmp_path,
+    )
 
 
 def test_octaves_add_up():

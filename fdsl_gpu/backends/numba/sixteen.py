@@ -1,0 +1,53 @@
+"""Lanes that look up a table of sixteen entries, and lanes that end as bytes; see `lanes`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fdsl_gpu.backends.numba.lanes import FLOATS, LANES, WORDS
+
+__all__ = ["entries", "store_bytes"]
+
+_WORD, _BYTES = ir.IntType(32), ir.VectorType(ir.IntType(8), LANES)
+
+
+@intrinsic
+def entries(typing_context: Any, table: Any, numbers: Any) -> Any:
+    """Entries of an array of sixteen float32, by words in [0, 16)."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, numbers_ = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        if "+avx512f" in context.codegen().magic_tuple()[2].split(","):
+            whole = builder.load(builder.bitcast(data, FLOATS.vector.as_pointer()), align=4)
+            name = "llvm.x86.avx512.permvar.sf.512"
+            kind = ir.FunctionType(FLOATS.vector, [FLOATS.vector, WORDS.vector])
+            function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+            return builder.call(function, [whole, numbers_])
+        found = ir.Constant(FLOATS.vector, ir.Undefined)
+        for lane in range(LANES):
+            number = ir.Constant(_WORD, lane)
+            place = builder.zext(builder.extract_element(numbers_, number), ir.IntType(64))
+            entry = builder.load(builder.gep(data, [place]))
+            found = builder.insert_element(found, entry, number)
+        return found
+
+    return FLOATS(table, WORDS), generate
+
+
+@intrinsic
+def store_bytes(typing_context: Any, array: Any, offset: Any, words: Any) -> Any:
+    """Put the lowest byte of each word into an array of uint8 from an offset on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array_, offset_, words_ = arguments
+        data = context.make_array(signature.args[0])(context, builder, array_).data
+        start = builder.bitcast(builder.gep(data, [offset_]), _BYTES.as_pointer())
+        builder.store(builder.trunc(words_, _BYTES), start, align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, WORDS), generate
