@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from ifs3d_cases import ALL, contracting_table_3d, instance
 
 from fdsl_gpu import describe, get_dataset, render
@@ -27,6 +28,47 @@ def test_weight_rows_change_one_coefficient_each():
         factors, [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6]
     )
     assert len(np.unique(rows, axis=0)) == 145
+
+
+@pytest.mark.parametrize("count, least", [(121, 0.5), (97, 0.6), (73, 0.7), (49, 0.8), (25, 0.9)])
+def test_smaller_tables_of_weights_are_the_published_ones(count, least):
+    """One coefficient a row, its factors ascending, the row of ones in the middle of the first."""
+    steps = round((1 - least) * 10)
+    factors = [*np.arange(10 - steps, 10), *np.arange(11, 11 + steps)]
+    rows = [(column, factor) for column in range(12) for factor in factors]
+    rows.insert(steps, (0, 10))
+    numbers = exfractaldb.weight_row_numbers(count)
+    table = np.ones((count, 12))
+    table[range(count), [column for column, _ in rows]] = [factor / 10 for _, factor in rows]
+    np.testing.assert_array_equal(exfractaldb.weight_rows()[numbers], table)
+
+
+def test_fewer_weights_draw_milder_instances():
+    spec = get_dataset("exfractaldb-1k")
+    mild = spec.replace(num_weights=25)
+    rows = describe(mild, range(4000))["weight_row"]
+    assert set(rows) == set(range(25))
+    factors = mild.formula.drawn.weights
+    assert set(np.unique(factors)) == {0.9, 1.0, 1.1}
+    # the row of ones alone draws what the category's own parameters draw
+    images, _ = render(spec.replace(num_weights=1), [3, 2**40], image_size=31)
+    only = dataclasses.replace(
+        spec, formula=dataclasses.replace(spec.formula, table=spec.formula.table.with_rows([6]))
+    )
+    assert torch.equal(images, render(only, [3, 2**40], image_size=31)[0])
+    assert (images != render(spec, [3, 2**40], image_size=31)[0]).any()
+
+
+@pytest.mark.parametrize(
+    "name, count, message",
+    [
+        ("exfractaldb-1k", 24, r"num_weights must be one of \(145, 121, .*got 24"),
+        ("3d-ofdb-1k", 25, "this data set has 2 of its own; leave it out"),
+    ],
+)
+def test_weights_that_are_not_there_are_refused(name, count, message):
+    with pytest.raises(ValueError, match=message):
+        get_dataset(name).replace(num_weights=count)
 
 
 def test_candidates_have_the_published_ranges():

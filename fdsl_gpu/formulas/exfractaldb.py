@@ -29,6 +29,7 @@ __all__ = [
     "spread",
     "uniforms",
     "walk",
+    "weight_row_numbers",
     "weight_rows",
 ]
 
@@ -41,7 +42,12 @@ NUM_POINTS: Final = 10_000
 MAX_MAPS: Final = 7
 MAX_EXTENT: Final = 1e6
 """Beyond it a walk counts as divergent. Left to grow it would overflow, or draw a dot at best."""
-_FACTORS: Final = tuple(tenth / 10 for tenth in range(4, 17) if tenth != 10)
+_TENTHS: Final = tuple(tenth for tenth in range(4, 17) if tenth != 10)
+"""Factors of the weight rows, times ten."""
+_UNIT_ROW: Final = 6
+"""The row of ones among them."""
+NUM_WEIGHTS: Final = (145, 121, 97, 73, 49, 25, 1)
+"""Rows of the published tables of weights; a smaller one has the mildest rows of a larger one."""
 
 
 def weight_rows() -> Float64:  # [145, 12]
@@ -52,12 +58,36 @@ def weight_rows() -> Float64:  # [145, 12]
         >>> rows.shape, rows[:3, 0].tolist(), bool((rows[6] == 1).all())
         ((145, 12), [0.4, 0.5, 0.6], True)
     """
-    changes = [(column, factor) for column in range(NUM_COEFFICIENTS) for factor in _FACTORS]
-    changes.insert(6, (0, 1.0))
-    rows = np.ones((len(changes), NUM_COEFFICIENTS))
-    for row, (column, factor) in zip(rows, changes, strict=True):
-        row[column] = factor
+    rows = np.ones((NUM_WEIGHTS[0], NUM_COEFFICIENTS))
+    for row, (column, tenth) in zip(rows, _changes(), strict=True):
+        row[column] = tenth / 10
     return rows
+
+
+def _changes() -> list[tuple[int, int]]:
+    """Which coefficient each weight row changes, and ten times its factor."""
+    changes = [(column, tenth) for column in range(NUM_COEFFICIENTS) for tenth in _TENTHS]
+    changes.insert(_UNIT_ROW, (0, 10))
+    return changes
+
+
+def weight_row_numbers(count: int) -> list[int]:
+    """The rows of a published table of so many weights, as numbers of rows of the one of 145.
+
+    Args:
+        count: 145 (factors 0.4 to 1.6), 121 (0.5 to 1.5), 97, 73, 49, 25 (0.9 and 1.1) or 1.
+
+    Raises:
+        ValueError: There is no table of so many.
+
+    Example:
+        >>> weight_rows()[weight_row_numbers(25)][:3, 0].tolist()
+        [0.9, 1.0, 1.1]
+    """
+    if count not in NUM_WEIGHTS:
+        raise ValueError(f"num_weights must be one of {NUM_WEIGHTS}, got {count}")
+    furthest = count // (2 * NUM_COEFFICIENTS)
+    return [row for row, (_, tenth) in enumerate(_changes()) if abs(tenth - 10) <= furthest]
 
 
 def candidate(seed: int, number: int) -> Float64:

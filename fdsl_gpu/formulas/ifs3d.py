@@ -27,7 +27,7 @@ from fdsl_gpu.formulas.camera import (
     random_rotations,
     seen,
 )
-from fdsl_gpu.formulas.exfractaldb import NUM_POINTS
+from fdsl_gpu.formulas.exfractaldb import NUM_POINTS, weight_row_numbers, weight_rows
 from fdsl_gpu.formulas.ifs import Drawing, IfsInstance, place, shade, splat, walk_words
 from fdsl_gpu.formulas.ifs_table import MAX_MAPS, thresholds
 from fdsl_gpu.formulas.labels import balanced_labels
@@ -99,6 +99,10 @@ class Ifs3dTable:
         finite = np.isfinite(self.frames).all(2)
         return np.argsort(~finite, 1, kind="stable"), finite.sum(1)
 
+    def with_rows(self, rows: list[int]) -> Ifs3dTable:
+        """The same categories with these weight rows alone."""
+        return replace(self, weights=self.weights[rows], frames=self.frames[:, rows])
+
     def with_one_row(self, row: int, otherwise: int) -> Ifs3dTable:
         """The same categories with one weight row, or another one where that diverges."""
         finite = np.isfinite(self.frames[:, row]).all(1)
@@ -141,6 +145,8 @@ class Ifs3dFormula:
         num_walks: Walks an image, stepped together; a power of two in [128, 4096].
         burn_in: Steps of each walk before its points count; even.
         num_categories: Draw only the first so many categories of the table; None for all.
+        num_weights: Weight rows of a smaller published table: 121, 97, 73, 49, 25 (factors of 0.9
+            and 1.1) or 1 (the category's own parameters); None for those of the table.
 
     Raises:
         ValueError: A setting is out of range.
@@ -155,6 +161,7 @@ class Ifs3dFormula:
     num_walks: int = 128
     burn_in: int = 16
     num_categories: int | None = None
+    num_weights: int | None = None
 
     target: ClassVar[Target] = "class"
     module: ClassVar[str] = "ifs3d"
@@ -178,6 +185,13 @@ class Ifs3dFormula:
             raise ValueError(
                 f"num_categories must be in [1, {total}] or left out, got {self.num_categories}"
             )
+        if self.num_weights is not None:
+            weight_row_numbers(self.num_weights)
+            if not np.array_equal(self.table.weights, weight_rows()):
+                raise ValueError(
+                    f"num_weights={self.num_weights} chooses among the 145 published weight rows, "
+                    f"but this data set has {len(self.table.weights)} of its own; leave it out"
+                )
         if self.walks == "fixed" and self.views == "random":
             raise ValueError(
                 "walks='fixed' stands for stored images, which have 12 views: use "
@@ -188,6 +202,13 @@ class Ifs3dFormula:
     def num_classes(self) -> int:
         """Categories that are drawn."""
         return self.num_categories or len(self.table.maps)
+
+    @cached_property
+    def drawn(self) -> Ifs3dTable:
+        """The table with the weight rows that are drawn."""
+        if self.num_weights is None:
+            return self.table
+        return self.table.with_rows(weight_row_numbers(self.num_weights))
 
     @property
     def num_steps(self) -> int:
@@ -201,7 +222,7 @@ class Ifs3dFormula:
 
     def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> Ifs3dInstance:
         """Label, weight row, camera, maps as it sees them, and keys of each sample."""
-        table, count = self.table, len(indices)
+        table, count = self.drawn, len(indices)
         label = balanced_labels(indices, seed, self.num_classes)
         words = philox(seed, indices, 0, np.array([[Purpose.INSTANCE], [Purpose.PATCH]]))
         rows, counts = table.rows
