@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from fdsl_gpu.formulas.base import Formula
+from fdsl_gpu.formulas.bezier import BezierFormula
 from fdsl_gpu.formulas.contours import RCDB, SEG_RCDB, VISUAL_ATOM
 from fdsl_gpu.formulas.graded_ifs import GradedIfsFormula
 from fdsl_gpu.formulas.ifs import IfsFormula
@@ -102,6 +103,7 @@ CATALOG: Final[dict[str, Entry]] = {
         ),
     ),
     "visualatom-21k": (1, partial(dataclasses.replace, VISUAL_ATOM, num_categories=21_000)),
+    "bezier-1k": (1, BezierFormula),
     "perlin-100": (1, PerlinFormula),
     "perlin-1k": (1, partial(PerlinFormula, num_frequencies=32, num_categories=1000)),
     "segrcdb": (1, partial(dataclasses.replace, SEG_RCDB)),

@@ -21,6 +21,7 @@ GOLDEN = {
     ("1p-frac-0.2", 1): "a6143487445edf57",
     ("3d-ofdb-1k", 1): "110796ebf4db35bd",
     ("3d-ofdb-1k-paper", 1): "97a72eb703cfad9c",
+    ("bezier-1k", 1): "663d48bfd1574003",
     ("exfractaldb-1k", 1): "2736550d39d46a29",
     ("fractaldb-1k", 1): "c16c6324f1fd3628",
     ("fractaldb-1k-color", 1): "01d776d385789f57",
