@@ -42,7 +42,7 @@ COMMANDS: Final = {
     "preview": Command(
         "fdsl_gpu.preview:PreviewConfig",
         "fdsl_gpu.preview:preview",
-        "Draw a sheet of samples: categories as rows, instances as columns.",
+        "Draw a sheet of samples: categories as rows, instances as columns. Or of all data sets.",
     ),
     "search": Command(
         "fdsl_gpu.search:SearchConfig",

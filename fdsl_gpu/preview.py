@@ -1,4 +1,4 @@
-"""See a data set: a sheet of samples with categories as rows and instances as columns."""
+"""See a data set: a sheet of samples, categories as rows and instances as columns. Or see all."""
 
 from __future__ import annotations
 
@@ -16,33 +16,37 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from fdsl_gpu.backends import Backend
-from fdsl_gpu.datasets import DatasetSpec, get_dataset
+from fdsl_gpu.datasets import DatasetSpec, get_dataset, list_datasets
 from fdsl_gpu.files import make_folder, replacing
 from fdsl_gpu.formulas.base import View
 from fdsl_gpu.render import Renderer, Split
 
 __all__ = ["PreviewConfig", "draw_sheet", "find_samples", "preview"]
 
+ALL: Final = "all"
+"""In place of a data set's name: every one of them. A folder of this name is ./all."""
 MAX_SHEET_SIDE: Final = 16_384
 """Pixels: many viewers refuse more, and more is a slip rather than a wish."""
 MAX_SEARCH: Final = 64
 """A category that has not turned up after so many times its share of the samples never will."""
+Rows = tuple[Tensor, list[str], str]
+"""Images [R, I, 3, H, W] on the CPU, what each row shows, and what all show."""
 CHUNK: Final = 16_384
 """Indices whose labels are looked up at once: some 10 MB of instances."""
 
 
 @dataclass(frozen=True)
 class PreviewConfig:
-    """Draw a sheet of samples: categories as rows, instances as columns."""
+    """Draw a sheet of samples: categories as rows, instances as columns. Or of all data sets."""
 
     dataset: tyro.conf.Positional[str]
-    """Name of a data set, or a folder of category files."""
+    """Name of a data set, or a folder of category files; all for a row of every data set."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("preview.png")
     """Picture to write."""
     rows: int = 6
-    """Categories to show, spread evenly over all of them."""
+    """Categories to show, spread evenly over all of them. A sheet of all data sets has its own."""
     columns: int = 8
-    """Instances of each category."""
+    """Instances of each category; of all data sets, categories of each."""
     categories: tuple[int, ...] = ()
     """Show these categories instead of an even spread."""
     image_size: int = 128
@@ -62,8 +66,11 @@ class PreviewConfig:
 def preview(config: PreviewConfig) -> Path:
     """Draw the sheet and write it as a PNG.
 
-    Where the target is a mask there are no categories to choose: the first samples are shown, a row
-    of images over the row of their masks, a colour a category and black for the background.
+    Where the target is not a class there are no categories to choose: the first samples are shown.
+    Where it is a mask, a row of images is over the row of their masks, a colour a category and
+    black for the background.
+
+    With "all" in place of a name, every data set has a row: one image of each of a few categories.
 
     Returns:
         The picture's path. It is whole or absent, and an old one stays until the new one is whole.
@@ -72,11 +79,78 @@ def preview(config: PreviewConfig) -> Path:
         ValueError: The data set, a setting or a category is unknown, or a number is out of range.
         RuntimeError: The backend is not available here, or the picture cannot be written.
     """
+    for name, count in (("rows", config.rows), ("columns", config.columns)):
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
+    rows_of = _rows_of_all if config.dataset == ALL else _rows_of_one
+    images, row_names, title = rows_of(config)
+    sheet = draw_sheet(
+        images,
+        row_names=row_names,
+        title=f"{title}, {config.image_size} pixels, seed {config.seed}, {config.split}",
+    )
+    with replacing(config.output) as partial:
+        sheet.save(partial, "PNG")
+    return config.output
+
+
+def _rows_of_one(config: PreviewConfig) -> Rows:
+    """A row a category, or rows of the first samples."""
     dataset = get_dataset(config.dataset).replace(**config.dataset_settings)
+    title = f"{dataset.name}   {dataset.num_classes:,} categories"
     categories = _categories(config, dataset)
     has_masks = dataset.target == "mask"
-    _check_sheet(config, 2 * config.rows if has_masks else len(categories))
-    renderer = Renderer(
+    _check_sheet(config, len(categories) or config.rows * (1 + has_masks))
+    renderer = _renderer(config, dataset)
+    make_folder(config.output.parent)
+    if has_masks:
+        images = _images_and_masks(renderer, config.rows, config.columns)
+        return images, ["image", "mask"] * config.rows, title
+    if categories:
+        samples = find_samples(renderer, categories, config.columns)
+        digits = len(str(dataset.num_classes - 1))
+        names = [f"{category:0{digits}}" for category in categories]
+    else:
+        first = np.arange(config.rows * config.columns, dtype=np.uint64)
+        samples = first.reshape(config.rows, config.columns)
+        names = [f"from {index}" for index in samples[:, 0]]
+    return _drawn(renderer, samples), names, title
+
+
+def _rows_of_all(config: PreviewConfig) -> Rows:
+    """A row a data set, and one of its masks."""
+    if config.categories or config.dataset_settings:
+        raise ValueError(
+            "categories and dataset_settings are those of one data set, and a sheet of all shows "
+            "every one as it is: leave them out, or name a data set"
+        )
+    specs = [get_dataset(name) for name in list_datasets()]
+    _check_sheet(config, sum(1 + (spec.target == "mask") for spec in specs))
+    make_folder(config.output.parent)
+    rows, names = [], []
+    for spec in specs:
+        rows.append(_categories_across(config, spec))
+        names += [spec.name, f"{spec.name} masks"][: len(rows[-1])]
+    return torch.cat(rows), names, f"{len(specs)} data sets, a category a column"
+
+
+def _categories_across(config: PreviewConfig, dataset: DatasetSpec) -> Tensor:
+    """A sample of each of some categories, or the first ones; and a row of their masks."""
+    renderer = _renderer(config, dataset)
+    if dataset.target == "mask":
+        return _images_and_masks(renderer, 1, config.columns)
+    samples = np.arange(config.columns, dtype=np.uint64)
+    if dataset.target == "class":
+        # fewer categories than columns are shown again, by other samples
+        total = dataset.num_classes
+        categories = _spread(min(config.columns, total), total)
+        times = -(-config.columns // total)
+        samples = find_samples(renderer, categories, times).T.ravel()[: config.columns]
+    return _drawn(renderer, samples[None])
+
+
+def _renderer(config: PreviewConfig, dataset: DatasetSpec) -> Renderer:
+    return Renderer(
         dataset,
         View(config.image_size),
         seed=config.seed,
@@ -84,25 +158,16 @@ def preview(config: PreviewConfig) -> Path:
         device=torch.device(config.device),
         backend=config.backend,
     )
-    make_folder(config.output.parent)
-    if has_masks:
-        images = _images_and_masks(renderer, config.rows, config.columns)
-        row_names = ["image", "mask"] * config.rows
-    else:
-        samples = find_samples(renderer, categories, config.columns)
-        images, _ = renderer.draw(renderer.instance(samples.ravel()))
-        images = images.reshape(*samples.shape, *images.shape[1:])
-        digits = len(str(dataset.num_classes - 1))
-        row_names = [f"{category:0{digits}}" for category in categories]
-    sheet = draw_sheet(
-        images.cpu(),
-        row_names=row_names,
-        title=f"{dataset.name}   {dataset.num_classes:,} categories, {config.image_size} pixels, "
-        f"seed {config.seed}, {config.split}",
-    )
-    with replacing(config.output) as partial:
-        sheet.save(partial, "PNG")
-    return config.output
+
+
+def _drawn(renderer: Renderer, samples: NDArray[np.uint64]) -> Tensor:  # [R, I, 3, H, W]
+    images, _ = renderer.draw(renderer.instance(samples.ravel()))
+    return images.reshape(*samples.shape, *images.shape[1:]).cpu()
+
+
+def _spread(count: int, total: int) -> list[int]:
+    """Categories at even distances, from the first on."""
+    return [number * total // count for number in range(count)]
 
 
 def find_samples(
@@ -172,7 +237,7 @@ def _images_and_masks(
     table = (255 * torch.tensor(colors, device=masks.device)).to(torch.uint8)
     colored = table[masks].permute(0, 3, 1, 2)
     both = torch.stack([each.view(rows, columns, *each.shape[1:]) for each in (images, colored)], 1)
-    return both.flatten(0, 1)
+    return both.flatten(0, 1).cpu()
 
 
 def draw_sheet(
@@ -221,21 +286,17 @@ def draw_sheet(
 
 
 def _categories(config: PreviewConfig, dataset: DatasetSpec) -> list[int]:
-    """The categories asked for, or an even spread; none where the target is a mask."""
+    """The categories asked for, or an even spread; none where the target is not a class."""
     total = dataset.num_classes
-    for name, count in (("rows", config.rows), ("columns", config.columns)):
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
-    if dataset.target == "mask":
+    if dataset.target != "class":
         if config.categories:
             raise ValueError(
                 f"categories cannot be chosen where every image shows many: the samples of "
-                f"{dataset.name!r} have a mask; leave categories out"
+                f"{dataset.name!r} have a {dataset.target} target; leave categories out"
             )
         return []
     if not config.categories:
-        rows = min(config.rows, total)
-        return [row * total // rows for row in range(rows)]
+        return _spread(min(config.rows, total), total)
     for category in config.categories:
         if not 0 <= category < total:
             raise ValueError(

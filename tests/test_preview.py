@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,8 @@ from PIL import Image
 from fdsl_gpu import datasets
 from fdsl_gpu.datasets import DatasetSpec
 from fdsl_gpu.formulas.base import View
+from fdsl_gpu.formulas.contours import SEG_RCDB
+from fdsl_gpu.formulas.graded_ifs import GradedIfsFormula
 from fdsl_gpu.preview import PreviewConfig, draw_sheet, find_samples, preview
 from fdsl_gpu.render import Renderer, render
 
@@ -86,6 +90,51 @@ def test_rows_are_spread_over_all_categories(tmp_path, monkeypatch):
     assert names == ["000", "250", "500", "750"]
 
 
+def test_all_data_sets_have_a_row(small, tmp_path, monkeypatch):
+    of_hue = dataclasses.replace(GradedIfsFormula(), fractals=(1, 2), num_points=2000)
+    masked = dataclasses.replace(SEG_RCDB, num_instances=4, max_vertices=20, max_orbits=5)
+    catalog = {"masked": (1, lambda: masked), "of several": (1, lambda: of_hue)}
+    for name in set(datasets.CATALOG) - {"small"}:
+        monkeypatch.delitem(datasets.CATALOG, name)
+    for name, entry in catalog.items():
+        monkeypatch.setitem(datasets.CATALOG, name, entry)
+    shown = []
+
+    def recording_sheet(images, *, row_names, title):
+        shown.append((images, row_names, title))
+        return draw_sheet(images, row_names=row_names, title=title)
+
+    monkeypatch.setattr("fdsl_gpu.preview.draw_sheet", recording_sheet)
+    config = PreviewConfig("all", tmp_path / "all.png", columns=9, image_size=24, seed=3)
+    assert preview(config) == config.output
+    ((images, names, title),) = shown
+    assert names == ["masked", "masked masks", "of several", "small"]
+    assert title == "3 data sets, a category a column, 24 pixels, seed 3, train"
+    settings = {"image_size": 24, "seed": 3}
+    drawings, masks = render("masked", range(9), **settings)
+    assert torch.equal(images[0], drawings)
+    assert torch.equal((images[1] > 0).any(1), masks > 0)
+    assert torch.equal(images[2], render("of several", range(9), **settings)[0])
+    # seven categories in nine columns: the first two again, by other samples
+    labels = [0, 1, 2, 3, 4, 5, 6, 0, 1]
+    samples = find_samples(Renderer(small, View(24), seed=3), range(7), 2).T.ravel()[:9]
+    drawings, drawn_labels = render(small, samples, **settings)
+    assert drawn_labels.tolist() == labels and torch.equal(images[3], drawings)
+    assert not torch.equal(images[3, 0], images[3, 7])
+    sheet = Image.open(config.output)
+    assert all(contains(sheet, image) for image in images[:, 0])
+
+
+def test_images_of_several_categories_are_shown_from_the_first(tmp_path):
+    config = PreviewConfig("wacv-1k-multi", tmp_path / "grid.png", 1, 2, image_size=32)
+    preview(config)
+    sheet = Image.open(config.output)
+    images, _ = render("wacv-1k-multi", range(2), image_size=32)
+    assert all(contains(sheet, image) for image in images)
+    with pytest.raises(ValueError, match="have a multi_hot target; leave categories out"):
+        preview(dataclasses.replace(config, categories=(3,)))
+
+
 def test_sheet_places_rows_below_each_other_with_a_name_before_each():
     red = torch.arange(6, dtype=torch.uint8) * 20 + 30
     images = torch.zeros(3, 2, 3, 64, 64, dtype=torch.uint8)
@@ -116,6 +165,9 @@ def test_sheet_places_rows_below_each_other_with_a_name_before_each():
         ({"dataset_settings": {"num_point": 5}}, "did you mean 'num_points'"),
         ({"split": "test"}, "split must be one of"),
         ({"backend": "cuda"}, "unknown backend"),
+        ({"dataset": "all", "categories": (1,)}, "are those of one data set"),
+        ({"dataset": "all", "dataset_settings": {"num_points": 5}}, "are those of one data set"),
+        ({"dataset": "all", "image_size": 8000}, "ask for fewer or smaller"),
     ],
 )
 def test_bad_input_is_refused_and_the_old_picture_stays(small, tmp_path, changes, message):
