@@ -16,6 +16,7 @@ from torch import Tensor
 from fdsl_gpu.backends import Backend, choose, drawing
 from fdsl_gpu.datasets import DatasetSpec, get_dataset
 from fdsl_gpu.formulas.base import View
+from fdsl_gpu.memory import empty_images
 from fdsl_gpu.rng import VALIDATION_INDEX
 
 __all__ = ["DatasetLike", "Normalisation", "Renderer", "Split", "describe", "render"]
@@ -189,10 +190,10 @@ class Renderer:
         where = self.device if self.backend == "triton" else torch.device("cpu")
         averaged = self.view.supersample > 1
         channels = self.dataset.formula.channels if averaged else self.channels
-        images = torch.empty((count, channels, size, size), dtype=torch.uint8, device=where)
+        images = _empty((count, channels, size, size), where)
         drawn = [images]
         if self.dataset.target == "mask":
-            drawn.append(torch.empty((count, size, size), dtype=torch.uint8, device=where))
+            drawn.append(_empty((count, size, size), where))
         draw = drawing(self.dataset.formula, self.backend)
         if count:
             arrays = drawn if self.backend == "triton" else [each.numpy() for each in drawn]
@@ -249,7 +250,13 @@ class Normalisation:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Normalise pixels, uint8 or float in [0, 255]; one multiplication and one addition."""
         scale, shift = _scale_and_shift(self, pixels.device)
-        return (pixels * scale + shift).to(self.dtype, memory_format=self.memory_format)
+        return (pixels * scale).add_(shift).to(self.dtype, memory_format=self.memory_format)
+
+
+def _empty(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    if device.type == "cpu":
+        return empty_images(shape)
+    return torch.empty(shape, dtype=torch.uint8, device=device)
 
 
 @lru_cache(maxsize=16)
