@@ -34,6 +34,7 @@ CORNER = tl.constexpr(PATCH_KEY.value + 7)  # top * 2**16 + left, both signed
 NOISE_KEY = tl.constexpr(0)  # 2 uint32
 NOISE_COLOR = tl.constexpr(2)  # scale and shift of hue, saturation and value
 AMPLITUDE = tl.constexpr(8)  # of each level
+BLUR = tl.constexpr(23)  # what `blur` reads
 LOOK = tl.constexpr(24)
 
 

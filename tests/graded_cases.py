@@ -15,7 +15,8 @@ CASES = {
     "crowded": (33, {"fractals": (6, 8), "max_size": 1.0, "num_points": 300, "num_walks": 128}),
     "many_maps": (40, {"min_maps": 5, "max_maps": 8, "background": "black", "jitter": "svd"}),
     "one_point": (17, {"num_points": 1, "num_walks": 512, "burn_in": 0, "window": "whole"}),
-    "smallest": (3, {"num_points": 300, "jitter": "fractaldb"}),
+    "blurred": (35, {"blur": 0.7, "num_points": 700}),
+    "smallest": (3, {"num_points": 300, "jitter": "fractaldb", "blur": 1.0}),
 }
 
 

@@ -11,6 +11,7 @@ from graded_cases import CASES, defined, formula, instance
 from fdsl_gpu import describe, get_dataset, render
 from fdsl_gpu.backends.numba.graded_ifs import draw
 from fdsl_gpu.formulas.base import View
+from fdsl_gpu.formulas.blur import blur_weights, blurred
 from fdsl_gpu.formulas.diamond_square import amplitudes, field, hsv_to_rgb, num_levels
 from fdsl_gpu.formulas.graded_drawing import BOX_STEPS, count, paint, patched, walk
 from fdsl_gpu.formulas.graded_ifs import GradedIfsFormula
@@ -250,6 +251,45 @@ def test_one_fractal_an_image_has_a_label():
     assert formula("published").num_classes == 50
 
 
+def test_a_blur_is_a_gaussian_over_nine_pixels():
+    image = np.random.default_rng(0).integers(0, 256, (3, 9, 9), np.uint8)
+    image[0] = 255
+    words = np.array([[0, 0, 0], [0, 2**31, 2**32 - 1]], np.uint32)
+    for sigma, weight in zip((0.5, 0.75, 1), blur_weights(words, 1.0), strict=True):
+        actual = blurred(image, weight).astype(int)
+        kernel = np.exp(-np.array([1, 0, 1]) / (2 * sigma**2))
+        kernel /= kernel.sum()
+        wide = np.pad(image, ((0, 0), (1, 1), (1, 1)), "reflect").astype(float)
+        windows = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), (1, 2))
+        expected = np.einsum("cyxij,i,j->cyx", windows, kernel, kernel)
+        assert abs(actual - expected).max() < 2
+        assert (actual[0] == 255).all()
+    np.testing.assert_array_equal(blurred(image, 0), image)
+
+
+def test_weights_of_a_blur_are_not_near_a_tie():
+    """So that no C library's exponential rounds one of them to another whole number."""
+    sigma = 0.5 + np.arange(512) / 1024
+    side = np.exp(-0.5 / sigma**2)
+    exact = 256 * side / (1 + 2 * side)
+    assert abs(exact % 1 - 0.5).min() > 1e-4
+    words = np.array([np.zeros(512), np.arange(512) * 2**23], np.uint32)
+    np.testing.assert_array_equal(blur_weights(words, 0.5), np.rint(exact))
+
+
+def test_so_many_images_are_blurred():
+    spec = get_dataset("wacv-1k").replace(blur=0.25)
+    indices = np.arange(2000, dtype=np.uint64)
+    weights = spec.formula.instance(indices, 5, View(16)).blur
+    assert 0.2 < (weights > 0).mean() < 0.3
+    assert set(np.unique(weights[weights > 0])) == set(range(27, 71))
+    # the others are as they were
+    plain, _ = render("wacv-1k", range(20), image_size=33, seed=5)
+    some, _ = render(spec, range(20), image_size=33, seed=5)
+    same = (plain == some).flatten(1).all(1).numpy()
+    np.testing.assert_array_equal(same, weights[:20] == 0)
+
+
 @pytest.mark.parametrize(
     "settings, words",
     [
@@ -257,6 +297,7 @@ def test_one_fractal_an_image_has_a_label():
         ({"jitter": "some"}, "jitter must be one of .*'one_map'.* got 'some'"),
         ({"min_size": 0.7}, "min_size must be above 0 and at most max_size, got 0.7"),
         ({"num_points": 2**21}, "num_points must be in"),
+        ({"blur": 1.5}, r"blur must be in \[0, 1\], got 1.5"),
         ({"max_maps": 9}, "max_maps must be at most 8"),
     ],
 )

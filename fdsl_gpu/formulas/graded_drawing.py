@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fdsl_gpu.formulas.blur import blurred
 from fdsl_gpu.formulas.diamond_square import colored, field, hsv_to_rgb
 from fdsl_gpu.rng import Purpose, philox
 
@@ -53,6 +54,7 @@ class GradedInstance:
     noise_key: NDArray[np.uint32]  # [N, 2]
     amplitude: Int32  # [N, levels]
     noise_color: Int32  # [N, 6]
+    blur: Int32  # [N] weight of a neighbour in units of 2**-8; 0 for none
     seed: int
     image_size: int
     num_walks: int
@@ -94,7 +96,7 @@ def draw_image(instance: GradedInstance, sample: int) -> NDArray[np.uint8]:  # [
             row = (y[instance.burn_in :] - top) * scale_y + np.float32(1)
         counts = patched(count(column, row, side + 2), instance.patch[sample, number])
         paint(image, counts, instance.color[sample, number], instance.corner[sample, number])
-    return image
+    return blurred(image, instance.blur[sample])
 
 
 def walk(instance: GradedInstance, sample: int, number: int) -> tuple[Float32, Float32]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from fdsl_gpu.formulas import diamond_square
 from fdsl_gpu.formulas.base import Target, View
+from fdsl_gpu.formulas.blur import blur_weights
 from fdsl_gpu.formulas.graded_drawing import MAX_FRACTALS, Background, GradedInstance, draw_image
 from fdsl_gpu.formulas.ifs_table import MAX_MAPS, thresholds
 from fdsl_gpu.formulas.jitter import DRAWS, NUM_TRIES, Jitter, jittered
@@ -59,6 +60,9 @@ class GradedIfsFormula:
         window: Of an image with one fractal: "random" moves the frame by up to a fifth of the
             fractal and scales it by 0.5 to 2 on each axis, as published; "whole" shows all of it.
         background: "diamond_square" as published, or "black".
+        blur: Share of the images that are blurred, with a sigma of 0.5 to 1: what the published
+            blur_p says, which its program ignores, so that 0.5 is what it does. Left to
+            augmentation by default.
         num_points: Points of a fractal at least; rounded up to whole steps of all walks.
         num_walks: Walks of a fractal, stepped together; a power of two in [128, 4096].
         burn_in: Steps of each walk before its points count; even.
@@ -81,6 +85,7 @@ class GradedIfsFormula:
     jitter: Jitter = "one_map"
     window: Window = "random"
     background: Background = "diamond_square"
+    blur: float = 0.0
     num_points: int = 100_000
     num_walks: int = 256
     burn_in: int = 16
@@ -102,6 +107,7 @@ class GradedIfsFormula:
             ("fractals", 1 <= least <= most <= MAX_FRACTALS, f"least, most in [1, {MAX_FRACTALS}]"),
             ("min_size", 0 < self.min_size <= self.max_size, "above 0 and at most max_size"),
             ("max_size", self.max_size <= 1, "at most 1"),
+            ("blur", 0 <= self.blur <= 1, "in [0, 1]"),
             # counts of a patch stay exact in float32
             ("num_points", 1 <= self.num_points <= 2**20, "in [1, 2**20]"),
             (
@@ -182,6 +188,7 @@ class GradedIfsFormula:
             noise_key=np.ascontiguousarray(noise[:2, 0].T),
             amplitude=diamond_square.amplitudes(noise[2, 0], size),
             noise_color=diamond_square.colors(np.concatenate([noise[:, 1], noise[:2, 2]])),
+            blur=blur_weights(noise[2:, 2], self.blur),
             seed=seed,
             image_size=size,
             num_walks=self.num_walks,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import triton
+from fdsl_gpu.kernels import blur
 from fdsl_gpu.kernels import graded_ifs as kernels
 from graded_cases import CASES, defined, instance
 from sass import count, disassemble
@@ -34,10 +35,14 @@ def launched():
     """Every variant that the host code launches for the data sets that ship, and a black one."""
     builds = {}
     with replaced_kernels(graded_ifs, lambda build, grid, arguments: builds.setdefault(build)):
-        for settings in ({}, {"background": "black"}, {"fractals": (1, 5)}):
+        for settings in ({}, {"background": "black"}, {"fractals": (1, 5)}, {"blur": 1.0}):
             formula = GradedIfsFormula(num_categories=20, **settings)
             drawn(formula.instance(np.arange(3, dtype=np.uint64), 0, View(64)))
-    return [build for build in builds if hasattr(kernels, build.function.__name__)]
+    return [
+        build
+        for build in builds
+        if any(hasattr(module, build.function.__name__) for module in (kernels, blur))
+    ]
 
 
 BUILDS = launched()
@@ -46,8 +51,8 @@ with mock.patch.object(torch.version, "hip", "7.0"):
 
 
 def test_few_variants_and_none_that_depends_on_a_value():
-    # two shades, with a background and without
-    assert len(BUILDS) == 5 + 2
+    # two shades, with a background and without; a blur
+    assert len(BUILDS) == 5 + 2 + 1
     for build in BUILDS:
         for parameter in build.function.params:
             assert parameter.is_constexpr or parameter.do_not_specialize, (build, parameter.name)

@@ -14,7 +14,9 @@ from numba import float32, int32, uint8, uint32
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from fdsl_gpu.backends.numba import blur as blurring
 from fdsl_gpu.backends.numba import diamond_square, lanes, rng
+from fdsl_gpu.backends.numba.blur import blur
 from fdsl_gpu.backends.numba.compiling import cached, checksum, compiled
 from fdsl_gpu.backends.numba.diamond_square import (
     PACKED_SECTORS,
@@ -29,7 +31,7 @@ from fdsl_gpu.formulas.graded_drawing import BOX_STEPS, GradedInstance
 
 __all__ = ["draw"]
 
-_SOURCES: Final = checksum(diamond_square, lanes, rng)
+_SOURCES: Final = checksum(blurring, diamond_square, lanes, rng)
 _local: Final = threading.local()
 
 
@@ -53,6 +55,7 @@ def draw(instance: GradedInstance, images: NDArray[np.uint8]) -> None:
                 instance.corner[part],
             ),
             (instance.noise_key[part], instance.amplitude[part], instance.noise_color[part]),
+            instance.blur[part],
             instance.index[part],
             np.uint64(instance.seed),
             (instance.num_steps, instance.burn_in),
@@ -260,6 +263,7 @@ def draw_part(
     systems,
     looks,
     noises,
+    blur_weights,
     indices,
     seed,
     length,
@@ -310,3 +314,5 @@ def draw_part(
                 corner[i, k],
                 packed_sectors,
             )
+        if blur_weights[i] > 0:
+            blur(images[i], blur_weights[i])

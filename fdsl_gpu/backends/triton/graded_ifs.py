@@ -23,6 +23,7 @@ from fdsl_gpu.backends.triton import (
 from fdsl_gpu.formulas.diamond_square import sectors
 from fdsl_gpu.formulas.graded_drawing import BOX_STEPS, GradedInstance
 from fdsl_gpu.formulas.ifs_table import MAX_MAPS
+from fdsl_gpu.kernels import blur as blurs
 from fdsl_gpu.kernels import graded_ifs as kernels
 from fdsl_gpu.kernels import ifs as words
 
@@ -64,7 +65,7 @@ def draw(
     check_device(images.device)
     side = int(instance.size.max(initial=1))
     grid = 2 ** instance.amplitude.shape[1] + 1
-    image_bytes = 4 * (num_fractals * ((side + 2) ** 2 + side**2) + grid**2)
+    image_bytes = 4 * (num_fractals * ((side + 2) ** 2 + side**2) + grid**2) + 3 * size**2
     budget = scratch_size(images.device) if scratch is None else scratch
     chunk = max(1, min(budget // image_bytes, count, MAX_GRID // num_fractals))
     starts = range(0, count, chunk)
@@ -138,6 +139,10 @@ def _draw_chunk(
                 looks, noise, level, gap, grid_size, BLOCK=block, **four_warps
             )
     block = _power_of_two(size**2) if interpreted() else PIXELS
+    # a blur reads what other threads shaded, so that is drawn beside the images
+    shaded = images
+    if instance.blur.any():
+        shaded = torch.empty(images.shape, dtype=torch.uint8, device=device)
     kernels.graded_shade_kernel[(_ceil(size**2, block), count)](
         params,
         sums,
@@ -145,17 +150,30 @@ def _draw_chunk(
         looks,
         noise,
         _sectors(device),
-        images,
+        shaded,
         count,
         num_fractals,
         size,
         area,
         grid_size,
-        *images.stride(),
+        *shaded.stride(),
         BACKGROUND=with_noise,
         BLOCK=block,
         **four_warps,
     )
+    if shaded is not images:
+        # nine loads a pixel: two pixels a thread stay in 64 registers
+        block = block if interpreted() else PIXELS // 2
+        blurs.blur_kernel[(_ceil(size**2, block), count, 3)](
+            looks[kernels.BLUR.value :],
+            shaded,
+            images,
+            kernels.LOOK.value,
+            size,
+            *images.stride(),
+            BLOCK=block,
+            **four_warps,
+        )
 
 
 def _ceil(number: int, block: int) -> int:
@@ -202,4 +220,5 @@ def _looks(instance: GradedInstance) -> NDArray[np.int32]:  # [N, LOOK]
     columns = [instance.noise_key.view(np.int32), instance.noise_color, instance.amplitude]
     values = np.concatenate(columns, 1)
     looks[:, : values.shape[1]] = values
+    looks[:, kernels.BLUR.value] = instance.blur
     return looks
