@@ -28,6 +28,11 @@ def _fractaldb_1k() -> Formula:
     return IfsFormula(load_shipped_table("fractaldb-1k"))
 
 
+def _fractaldb_10k() -> Formula:
+    """The search of fractaldb-1k carried on; its frames take a minute, once."""
+    return IfsFormula(load_shipped_table("fractaldb-10k"))
+
+
 def _fractaldb_1k_color() -> Formula:
     return IfsFormula(load_shipped_table("fractaldb-1k"), drawing="patch_color")
 
@@ -68,6 +73,7 @@ def _ofdb_3d_1k(row: int) -> Formula:
 
 CATALOG: Final[dict[str, Entry]] = {
     "fractaldb-1k": (1, _fractaldb_1k),
+    "fractaldb-10k": (1, _fractaldb_10k),
     "fractaldb-1k-color": (1, _fractaldb_1k_color),
     "ofdb-1k": (1, _ofdb_1k),
     "ofdb-1k-paper": (1, _ofdb_1k_paper),

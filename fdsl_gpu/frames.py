@@ -30,6 +30,9 @@ Float64 = NDArray[np.float64]
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is to do."""
 
+PART: Final = 1000
+"""Categories whose frames are kept together: so many are lost at most where it is interrupted."""
+
 _log: Final = logging.getLogger("fdsl_gpu")
 
 
@@ -124,7 +127,29 @@ def _cached(
     weights: Float64,
     progress: Progress | None,
 ) -> Float64:
-    """What is computed of these arrays, from the disk where it was before."""
+    """What is computed of these arrays, from the disk where it was before; in parts, each kept."""
+    parts = []
+    for first in range(0, len(maps), PART):
+        part = slice(first, first + PART)
+
+        def told(done: int, _: int, first: int = first) -> None:
+            if progress is not None:
+                progress(first + done, len(maps))
+
+        parts.append(_cached_part(what, compute, maps[part], probs[part], weights, told))
+        if len(maps) > PART:
+            _log.info("frames of %d of %d categories", first + len(parts[-1]), len(maps))
+    return np.concatenate(parts)
+
+
+def _cached_part(
+    what: str,
+    compute: Callable[[Float64, Float64, Float64, Progress | None], Float64],
+    maps: Float64,
+    probs: Float64,
+    weights: Float64,
+    progress: Progress,
+) -> Float64:
     content = hashlib.sha256(what.encode())
     for array in (maps, probs, weights):
         content.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())

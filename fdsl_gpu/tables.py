@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fdsl_gpu.files import replacing
-from fdsl_gpu.formulas.fractaldb import weight_rows
+from fdsl_gpu.formulas.fractaldb import probabilities, weight_rows
 from fdsl_gpu.formulas.ifs_table import MAX_MAPS, IfsTable
 from fdsl_gpu.frames import cached_boxes
 
@@ -25,6 +25,7 @@ __all__ = [
     "read_category",
     "save_category",
     "save_ifs_table",
+    "save_packed",
 ]
 
 Float64 = NDArray[np.float64]
@@ -61,7 +62,8 @@ def load_ifs_table(path: Path) -> IfsTable:
     Args:
         path: A safetensors file with maps [K, M, 6] and probs [K, M], and optionally weights
             [R, 6], boxes [K, R, 4] and coverage [K, R], all float64. Weights default to the
-            published rows; boxes are computed where they are missing.
+            published rows; boxes are computed where they are missing. Or, as `save_packed` writes
+            it, with maps [sum of num_maps, 6] and num_maps [K] alone.
 
     Raises:
         ValueError: The file is not such a table, or its values cannot be used.
@@ -76,6 +78,8 @@ def load_ifs_table(path: Path) -> IfsTable:
         raise ValueError(
             f"{path} is not a table of IFS categories in format {FORMAT}; its metadata: {metadata}"
         )
+    if "num_maps" in arrays:
+        arrays |= _unpacked(path, arrays.get("maps"), arrays.pop("num_maps"))
     maps, probs = arrays.get("maps"), arrays.get("probs")
     weights, boxes = arrays.get("weights", weight_rows()), arrays.get("boxes")
     if maps is None or probs is None or maps.ndim != 3 or probs.shape != maps.shape[:2]:
@@ -122,6 +126,41 @@ def save_ifs_table(path: Path, table: IfsTable, **about: Any) -> None:
     known = {key: np.ascontiguousarray(value) for key, value in arrays.items() if value is not None}
     with replacing(path) as partial:
         partial.write_bytes(save(known, metadata))  # save_file would hide it from other users
+
+
+def save_packed(path: Path, table: IfsTable, **about: str) -> None:
+    """Write the maps of searched categories alone: an eighth of the whole table.
+
+    Their probabilities follow from the maps, and their frames are computed on first use.
+
+    Args:
+        path: The file to make or replace, with the suffix .safetensors.
+        table: The categories, with probabilities in proportion to their maps' areas.
+        about: What else to note in the metadata.
+
+    Raises:
+        ValueError: The probabilities are others.
+        RuntimeError: The folder cannot be written, or the disk is full.
+    """
+    own = np.arange(table.maps.shape[1]) < table.num_maps[:, None]
+    maps, num_maps = table.maps[own], table.num_maps.astype(np.uint8)
+    if not np.array_equal(_unpacked(path, maps, num_maps)["probs"], table.probs):
+        raise ValueError(
+            "the categories' probabilities are not those of their areas: use save_ifs_table"
+        )
+    with replacing(path) as partial:
+        about |= {"formula": "ifs", "format": FORMAT}
+        partial.write_bytes(save({"maps": maps, "num_maps": num_maps}, about))
+
+
+def _unpacked(path: Path, maps: Float64 | None, num_maps: NDArray[np.uint8]) -> dict[str, Float64]:
+    """Maps [K, M, 6] and probs [K, M] of the maps [sum of num_maps, 6] that lie end to end."""
+    ends = np.cumsum(num_maps, dtype=np.int64)
+    if maps is None or maps.ndim != 2 or not len(ends) or ends[-1] != len(maps):
+        raise ValueError(f"{path} must hold as many maps [sum of num_maps, 6] as num_maps says")
+    categories = np.split(maps, ends[:-1])
+    whole = padded([np.column_stack([each, probabilities(each)]) for each in categories])
+    return dict(zip(("maps", "probs"), whole, strict=True))
 
 
 def load_ifs_folder(path: Path) -> IfsTable:

@@ -3,13 +3,14 @@
 import json
 import logging
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import contracting_table
 from safetensors.numpy import save_file
 
-from fdsl_gpu import frames
+from fdsl_gpu import frames, tables
 from fdsl_gpu.datasets import get_dataset
 from fdsl_gpu.formulas import fractaldb
 from fdsl_gpu.tables import (
@@ -18,6 +19,7 @@ from fdsl_gpu.tables import (
     load_shipped_table,
     save_category,
     save_ifs_table,
+    save_packed,
 )
 
 GOOD = "0.5,0.1,-0.2,0.4,1,0,0.25\n0.3,-0.6,0.6,0.3,0,1,0.75\n"
@@ -71,6 +73,27 @@ def test_shipped_probabilities_follow_the_areas():
         assert np.array_equal(probs[:count], fractaldb.probabilities(maps[:count]))
 
 
+def test_first_of_ten_thousand_categories_are_those_of_one_thousand(monkeypatch):
+    path = Path(tables.__file__).parent / "data" / "fractaldb-10k.safetensors"
+    monkeypatch.setattr(tables, "cached_boxes", lambda maps, *_: np.zeros((len(maps), 25, 4)))
+    few, many = load_shipped_table("fractaldb-1k"), load_ifs_table(path)
+    assert many.maps.shape == (10_000, 7, 6)
+    assert np.array_equal(many.maps[:1000], few.maps, equal_nan=True)
+    assert np.array_equal(many.probs[:1000], few.probs)
+    assert len(np.unique(many.maps[:, 0], axis=0)) == 10_000
+
+
+def test_packed_maps_are_the_table(tmp_path, monkeypatch):
+    few = load_shipped_table("fractaldb-1k")
+    monkeypatch.setattr(tables, "cached_boxes", lambda *_: few.boxes)
+    save_packed(tmp_path / "t.safetensors", few)
+    loaded = load_ifs_table(tmp_path / "t.safetensors")
+    for name in ("maps", "probs", "weights"):
+        assert np.array_equal(getattr(loaded, name), getattr(few, name), equal_nan=True)
+    with pytest.raises(ValueError, match="not those of their areas"):
+        save_packed(tmp_path / "t.safetensors", contracting_table())
+
+
 def test_unknown_shipped_table():
     with pytest.raises(ValueError, match="the package has no table 'fractaldb-7'"):
         load_shipped_table("fractaldb-7")
@@ -108,6 +131,7 @@ def tables_that_cannot_be_used():
     arrays = {name: good[name] for name in ("maps", "probs", "weights", "boxes")}
     about = {"formula": "ifs", "format": "1"}
     missing = {name: value for name, value in arrays.items() if name != "probs"}
+    maps_end_to_end = np.full((5, 6), 0.5)
     part_nan = arrays["maps"].copy()
     part_nan[1, 2, 4] = np.nan
     return {
@@ -117,6 +141,11 @@ def tables_that_cannot_be_used():
         "columns": ({**arrays, "maps": arrays["maps"][:, :, :5]}, about, "six coefficients"),
         "boxes": ({**arrays, "boxes": arrays["boxes"][:1]}, about, r"boxes \[K, R, 4\]"),
         "nan": ({**arrays, "maps": part_nan}, about, "category 1 of .* row 3, column e is nan"),
+        "packed": (
+            {"maps": maps_end_to_end, "num_maps": np.array([2, 4], np.uint8)},
+            about,
+            "as many maps",
+        ),
         "sum": ({**arrays, "probs": arrays["probs"] * 0.9}, about, "category 0 .* sum to 1"),
     }
 
@@ -210,6 +239,31 @@ def test_frames_are_computed_once(folder, cache, monkeypatch):
     assert len(list(cache.rglob("*.npy"))) == 1
     monkeypatch.setattr(frames, "compute_boxes", not_computed)
     assert np.array_equal(load_ifs_folder(folder).boxes, first.boxes)
+
+
+def test_frames_are_kept_in_parts_and_an_interrupted_computation_goes_on(
+    folder, cache, monkeypatch, caplog
+):
+    expected = load_ifs_folder(folder).boxes
+    (cache / "frames").rename(cache / "before")
+    monkeypatch.setattr(frames, "PART", 1)
+    computed, compute = [], frames.compute_boxes
+
+    def interrupted(maps, *rest):
+        if computed:
+            raise KeyboardInterrupt
+        computed.append(len(maps))
+        return compute(maps, *rest)
+
+    monkeypatch.setattr(frames, "compute_boxes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_ifs_folder(folder)
+    told = []
+    monkeypatch.setattr(frames, "compute_boxes", lambda *all: told.append(1) or compute(*all))
+    with caplog.at_level(logging.INFO, "fdsl_gpu"):
+        assert np.array_equal(load_ifs_folder(folder).boxes, expected)
+    assert computed == [1] and told == [1]  # the first part came from the disk
+    assert "frames of 1 of 2 categories" in caplog.text
 
 
 def test_frames_of_other_categories_are_others(folder, cache):
