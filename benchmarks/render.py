@@ -62,7 +62,7 @@ def sweeps(quick: bool) -> dict[str, list[dict[str, Any]]]:
 class Case:
     """A measurement: batches of one setting, with the seconds that each round took."""
 
-    def __init__(self, *, image_size: int = 362, batch: int = 32, threads: int = 1, **other: int):
+    def __init__(self, *, image_size: int = 362, batch: int = 64, threads: int = 1, **other: int):
         self.settings = {"image_size": image_size, "batch": batch, "threads": threads, **other}
         spec = get_dataset("fractaldb-1k")
         if "num_points" in other:
@@ -135,12 +135,18 @@ def plot_costs(source: Path, path: Path) -> None:
     figure, panels = plt.subplots(1, len(axes), figsize=(3.2 * len(axes), 3), squeeze=False)
     for panel, axis in zip(panels[0], axes, strict=True):
         own = [row for row in rows if row["axis"] == axis]
-        values = [float(row["value"]) for row in own]
+        unit = 1000 if axis == "num_points" else 1
+        values = [float(row["value"]) / unit for row in own]
         middle, low, high = (
             np.array([float(row[name]) for row in own]) for name in ("p50_us", "p20_us", "p80_us")
         )
         panel.errorbar(values, middle, [middle - low, high - middle], marker="o", capsize=3)
-        panel.set(xlabel=axis.replace("_", " "), ylim=(0, None))
+        panel.set(
+            xlabel=axis.replace("_", " ") + (", thousands" if unit > 1 else ""), ylim=(0, None)
+        )
+        if axis in ("batch", "threads", "num_maps"):
+            panel.set_xscale("log", base=2)
+            panel.set_xticks(values, [f"{value:.0f}" for value in values], minor=False)
     panels[0][0].set_ylabel("us an image")
     figure.suptitle(f"fractaldb-1k on {rows[0]['device']}: wall time, median, 20-80 %", fontsize=9)
     figure.tight_layout()

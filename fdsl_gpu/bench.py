@@ -51,7 +51,7 @@ class BenchConfig:
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     rounds: int = 15
-    batch: int = 32
+    batch: int = 64
     quick: bool = False
 
 
