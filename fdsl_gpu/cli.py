@@ -44,6 +44,11 @@ COMMANDS: Final = {
         "fdsl_gpu.preview:preview",
         "Draw a sheet of samples: categories as rows, instances as columns. Or of all data sets.",
     ),
+    "gallery": Command(
+        "fdsl_gpu.gallery:GalleryConfig",
+        "fdsl_gpu.gallery:gallery",
+        "Make a web page that shows every data set: images, equation, speed, source.",
+    ),
     "search": Command(
         "fdsl_gpu.search:SearchConfig",
         "fdsl_gpu.console:run_search",

@@ -21,7 +21,7 @@ from fdsl_gpu.files import make_folder, replacing
 from fdsl_gpu.formulas.base import View
 from fdsl_gpu.render import Renderer, Split
 
-__all__ = ["PreviewConfig", "draw_sheet", "find_samples", "preview"]
+__all__ = ["PreviewConfig", "draw_categories", "draw_sheet", "find_samples", "preview"]
 
 ALL: Final = "all"
 """In place of a data set's name: every one of them. A folder of this name is ./all."""
@@ -129,23 +129,36 @@ def _rows_of_all(config: PreviewConfig) -> Rows:
     make_folder(config.output.parent)
     rows, names = [], []
     for spec in specs:
-        rows.append(_categories_across(config, spec))
+        rows.append(draw_categories(_renderer(config, spec), config.columns))
         names += [spec.name, f"{spec.name} masks"][: len(rows[-1])]
     return torch.cat(rows), names, f"{len(specs)} data sets, a category a column"
 
 
-def _categories_across(config: PreviewConfig, dataset: DatasetSpec) -> Tensor:
-    """A sample of each of some categories, or the first ones; and a row of their masks."""
-    renderer = _renderer(config, dataset)
+def draw_categories(renderer: Renderer, count: int) -> Tensor:  # [1 or 2, count, 3, H, W]
+    """A sample of each of some categories, or the first ones; and a row of their masks.
+
+    Args:
+        renderer: Draws the data set.
+        count: Samples; their categories are spread evenly over all.
+
+    Returns:
+        A row of images, uint8 on the CPU; where the target is a mask, a second row of masks in
+        colours.
+
+    Example:
+        >>> draw_categories(Renderer(get_dataset("perlin-100"), View(32)), 4).shape
+        torch.Size([1, 4, 3, 32, 32])
+    """
+    dataset = renderer.dataset
     if dataset.target == "mask":
-        return _images_and_masks(renderer, 1, config.columns)
-    samples = np.arange(config.columns, dtype=np.uint64)
+        return _images_and_masks(renderer, 1, count)
+    samples = np.arange(count, dtype=np.uint64)
     if dataset.target == "class":
-        # fewer categories than columns are shown again, by other samples
+        # fewer categories than samples are shown again, by other samples
         total = dataset.num_classes
-        categories = _spread(min(config.columns, total), total)
-        times = -(-config.columns // total)
-        samples = find_samples(renderer, categories, times).T.ravel()[: config.columns]
+        categories = _spread(min(count, total), total)
+        times = -(-count // total)
+        samples = find_samples(renderer, categories, times).T.ravel()[:count]
     return _drawn(renderer, samples[None])
 
 
