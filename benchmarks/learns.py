@@ -52,6 +52,8 @@ RUNS: Final[dict[str, dict[str, Any]]] = {
         "epoch_size": 25_600,
         "dataset_settings": {"num_points": 10_000, "num_walks": 256},
     },
+    # Far easier than as published: whole on black, the nearest training image names 95 % already.
+    # As published, 1,000 categories and 60,800 images in 219 CPU s gave 0.4 %.
     "wacv-1k": {
         "epoch_size": 32_000,
         "dataset_settings": {
@@ -62,11 +64,15 @@ RUNS: Final[dict[str, dict[str, Any]]] = {
         },
         "lr": 2e-3,
     },
+    # on black and of 100 categories, which is easier than as published
     "wacv-1k-multi": {
-        "epoch_size": 32_000,
-        "dataset_settings": {"num_points": 10_000},
-        "mean": 0.4,
-        "std": 0.25,
+        "epoch_size": 25_600,
+        "dataset_settings": {
+            "num_categories": 100,
+            "num_points": 10_000,
+            "background": "black",
+        },
+        "lr": 2e-3,
     },
 }
 """What differs from `pretraining`, by data set."""
@@ -213,7 +219,7 @@ def main(config: LearnsConfig) -> None:
             f"{row['dataset']:15}{row['categories']:>6} categories {row['images']:>6} images  "
             f"{float(row['score']):7.3f} % (low {row['low'] or '-'}, prior {row['prior'] or '-'})  "
             f"{float(row['times_chance']):6.1f} x chance  {row['cpu_s']:>6} CPU s "
-            f"{row['wall_s']:>6} s  {'' if in_time and enough else 'SHORT'}"
+            f"{row['wall_s']:>6} s  {'' if in_time and enough else 'SHORT'}  {row['settings']}"
         )
 
 
