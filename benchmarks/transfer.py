@@ -87,12 +87,16 @@ class TransferConfig:
     """Categories of fractals."""
     images: int = 44_800
     """Fractals to learn from, each seen once; whole batches of 64."""
+    pretraining: Path | None = None
+    """Settings of pre-training, as of `fdsl-gpu pretrain --config`, in place of the fractals."""
     quick: bool = False
     """A tiny study in a temporary folder."""
 
 
 def pretraining(config: TransferConfig) -> PretrainConfig:
     """Gray fractals of 32 pixels, drawn at four times the size and averaged: what taught most."""
+    if config.pretraining is not None:
+        return load_settings(PretrainConfig, config.pretraining)
     return PretrainConfig(
         dataset_settings={
             "num_categories": config.categories,
