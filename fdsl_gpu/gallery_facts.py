@@ -36,7 +36,8 @@ class Family:
         datasets: What each is, in a sentence, by the name in `list_datasets()`.
         equation: Its lines, as text.
         sources: The papers.
-        otherwise: What the published program does otherwise than its paper, and what is done here.
+        otherwise: What the published program does otherwise than its paper, or than its reader
+            expects, and what is done here.
     """
 
     title: str
@@ -197,8 +198,8 @@ FAMILIES: Final = (
             "wacv-1k-multi": "One to five fractals; the target is multi-hot.",
         },
         equation=(
-            "Aₖ = R(θₖ) diag(±σₖ₁, ±σₖ₂) R(φₖ),  1 ≥ σₖ₁ ≥ σₖ₂ ≥ 0,  2 … 4 maps,  pₖ ∝ |det Aₖ|",
-            "Σₖ (σₖ₁ + 2σₖ₂) uniform between (5 + M) / 2 and (6 + M) / 2",
+            "Aₖ = R(θₖ) D diag(σₖ₁, σₖ₂) R(φₖ) D′,  D, D′: random signs,  pₖ ∝ |det Aₖ|",
+            "1 ≥ σₖ₁ ≥ σₖ₂ ≥ 0,  M = 2 … 4 maps,  Σₖ (σₖ₁ + 2σₖ₂) ~ U((5 + M) / 2, (6 + M) / 2)",
             "density = hits / most hits; the hue turns with it; diamond-square noise behind",
         ),
         sources=(
@@ -248,7 +249,7 @@ FAMILIES: Final = (
     Family(
         title="VisualAtom: waves on concentric orbits",
         datasets={
-            "visualatom-1k": "With the values of the published script, which made the images.",
+            "visualatom-1k": "With the values of the published script, as the released images.",
             "visualatom-1k-argparse": "With the defaults of the published program instead.",
             "visualatom-21k": "21,000 categories, of which the first 1,000 are visualatom-1k's.",
         },

@@ -171,7 +171,7 @@ def _origin(family: Family) -> list[str]:
         "<ul>",
         *sources,
         "</ul>",
-        "<h4>Where the published program does otherwise than its paper</h4>",
+        "<h4>What the published program does otherwise, and what is done here</h4>",
         "<ul>",
         *differences,
         "</ul>",
