@@ -68,5 +68,5 @@ def test_stored_images_come_back_as_they_were(small):
 
 
 def test_rounds_and_batch_are_checked():
-    with pytest.raises(ValueError, match="rounds and batch must be at least 1, got 0 and 32"):
+    with pytest.raises(ValueError, match="rounds and batch must be at least 1, got 0 and 64"):
         bench.bench(BenchConfig(rounds=0))
