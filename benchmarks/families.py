@@ -8,7 +8,6 @@ One core, thread CPU time, all in turn; ratios to the first row are taken within
 
 from __future__ import annotations
 
-import csv
 import datetime
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from csv_tables import write_rows
 
 from fdsl_gpu.bench import device_name
 from fdsl_gpu.datasets import get_dataset
@@ -79,11 +79,7 @@ def main(config: Config) -> None:
         row |= {"device": device_name(), "date": datetime.date.today().isoformat()}
         rows.append(row)
         print(f"{name:36} {p50:6.0f} us an image [{p20:.0f}, {p80:.0f}]  {row['times_fractaldb']}x")
-    config.output.mkdir(parents=True, exist_ok=True)
-    with open(config.output / "families.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(config.output / "families.csv", list(rows[0]), rows)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import datetime
 import itertools
 import multiprocessing
 import os
-import platform
 import subprocess
 import tempfile
 import time
@@ -35,6 +34,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fdsl_gpu.augment import deit_augment
+from fdsl_gpu.bench import device_name
 from fdsl_gpu.formulas.view import View
 from fdsl_gpu.loader import FormulaLoader
 from fdsl_gpu.render import render
@@ -232,7 +232,7 @@ def table(config: Config, seconds: dict[str, list[tuple[float, float]]]) -> list
             "rounds": config.rounds,
             "workers": config.workers,
             "threads": torch.get_num_threads(),
-            "device": device_name(),
+            "device": f"{device_name()}, {os.cpu_count()} cores",
             "torch": torch.__version__,
             "timm": timm.__version__,
             "commit": commit(),
@@ -240,15 +240,6 @@ def table(config: Config, seconds: dict[str, list[tuple[float, float]]]) -> list
         }
         rows.append(row)
     return rows
-
-
-def device_name() -> str:
-    """The name of the CPU, and how many cores of it there are."""
-    name = platform.processor() or platform.machine()
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(":")[1].strip() for line in lines if "model name" in line), name)
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def commit() -> str:

@@ -16,7 +16,6 @@ of `RUNS`.
 
 from __future__ import annotations
 
-import csv
 import os
 import tempfile
 import time
@@ -26,9 +25,9 @@ from typing import Any, Final
 
 import torch
 import tyro
+from csv_tables import Row, read_rows, write_rows
 from torch import Tensor
 
-from fdsl_gpu.files import replacing
 from fdsl_gpu.multi_hot import average_precisions
 from fdsl_gpu.pretrain_config import PretrainConfig
 from fdsl_gpu.ranks import Ranks
@@ -37,7 +36,6 @@ from fdsl_gpu.trainer import Trainer
 RESULTS = Path(__file__).parent / "results"
 BUDGET_S = 240
 FACTOR = 20
-Row = dict[str, Any]
 # what a row is known by
 SETTINGS = ["dataset", "settings", "images", "image_size", "supersample", "batch_size", "lr"]
 COLUMNS = [*SETTINGS, "categories", "num_val", "score", "low", "prior", "chance"]
@@ -171,23 +169,6 @@ def learn(run: PretrainConfig) -> Row:
     return described(run) | row | {"cpu_s": round(cpu, 1), "wall_s": round(wall, 1)}
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Rows of the table, none if there is no table."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(path: Path, rows: list[Row]) -> None:
-    """The table, whole or as it was before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def study(config: LearnsConfig) -> list[Row]:
     """All data sets, or those that have no row of the same settings yet."""
     path = config.results / "learns.csv"
@@ -201,7 +182,7 @@ def study(config: LearnsConfig) -> list[Row]:
         rows = [row for row in rows if row["dataset"] != run.dataset] + [new]
         order = {name: place for place, name in enumerate(RUNS)}
         rows.sort(key=lambda row: order.get(row["dataset"], len(order)))
-        write_rows(path, rows)
+        write_rows(path, COLUMNS, rows)
         print(f"{run.dataset}: {new['score']} % in {new['cpu_s']} CPU s", flush=True)
     return [row for row in rows if row["dataset"] in config.datasets]
 

@@ -10,7 +10,6 @@ which Numba would go on with all that are there.
 
 from __future__ import annotations
 
-import csv
 import datetime
 import json
 import os
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+from csv_tables import write_rows
 
 from fdsl_gpu.bench import device_name
 
@@ -103,11 +103,7 @@ def main(config: Config) -> None:
             f"{image:.0f} us an image",
             flush=True,
         )
-    config.output.mkdir(parents=True, exist_ok=True)
-    with open(config.output / "start.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(config.output / "start.csv", list(rows[0]), rows)
 
 
 if __name__ == "__main__":

@@ -22,17 +22,15 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from csv_tables import Row, read_rows, write_rows
 from scipy.stats import t as student_t
 from transfer import (
     RESULTS,
-    Row,
     TransferConfig,
     finetuning,
     pretrain_arm,
     pretraining,
-    read_rows,
     run_cell,
-    write_rows,
 )
 
 from fdsl_gpu.datasets import get_dataset

@@ -18,7 +18,6 @@ transfer-summary.csv has means over seeds and paired differences from scratch wi
 from __future__ import annotations
 
 import copy
-import csv
 import os
 import platform
 import tempfile
@@ -32,11 +31,11 @@ import numpy as np
 import timm
 import torch
 import tyro
+from csv_tables import Row, read_rows, write_rows
 from scipy.stats import t as student_t
 from torch import Tensor
 
 from fdsl_gpu.checkpoints import save_weights
-from fdsl_gpu.files import replacing
 from fdsl_gpu.finetune_config import FinetuneConfig
 from fdsl_gpu.fitting import Pictures, fit, new_model, renew_statistics, top1
 from fdsl_gpu.pretrain_config import PretrainConfig
@@ -60,7 +59,6 @@ SUMMARY = ["target", "per_class", "steps", "arm", "num_seeds", "mean", "std"] + 
     "low",
     "high",
 ]
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -200,22 +198,6 @@ def run_cell(
             "test_top1": top1(model, pictures, target.test, settings, CPU),
             "num_test": len(target.test),
         }
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Whole rows of a table; a last one that was cut off is left out."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if None not in row.values()]
-
-
-def write_rows(path: Path, columns: list[str], rows: list[Row]) -> None:
-    """A table, whole or as it was before."""
-    with replacing(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def open_study(config: TransferConfig) -> None:
