@@ -30,7 +30,7 @@ from fdsl_gpu.backends.numba.threads import share_out
 from fdsl_gpu.backends.numba.walking import begin, move, pixel, systems_of, words_of
 from fdsl_gpu.formulas.ifs import IfsInstance, framed
 
-__all__ = ["draw", "extents"]
+__all__ = ["SIX", "draw", "extents", "measure", "step"]
 
 SIX: Final = (0,) * 6
 """Coefficients of a map: the length is what counts."""
@@ -147,34 +147,45 @@ def extent(x_min, x_max, y_min, y_max, x, y):
     return smaller(x, x_min), larger(x, x_max), smaller(y, y_min), larger(y, y_max)
 
 
+@compiled
+def measure(places, system, state, first_counts_from, end, found):
+    """Left, right, top and bottom of the points of all walks, of steps `first_counts_from` on.
+
+    The walks go on from `state`; `end` is the number of all steps, `found` room for [4, 16] floats.
+    """
+    _, maps, limits, seed, index = system
+    coefficients, thresholds = tables(maps, SIX), spread(limits, places)
+    xs, ys = state[0], state[1]
+    x_min, x_max = splat(float32(np.inf)), splat(float32(-np.inf))
+    y_min, y_max = x_min, x_max
+    for pair in range((end + 1) // 2):
+        words0, words1, next0, next1 = words_of(seed, index, pair, len(xs))
+        first_counts = 2 * pair >= first_counts_from
+        second_counts = first_counts_from <= 2 * pair + 1 < end
+        for w in range(0, len(xs), LANES):
+            x, y = step(load(xs, w), load(ys, w), words0, thresholds, coefficients)
+            if first_counts:
+                x_min, x_max, y_min, y_max = extent(x_min, x_max, y_min, y_max, x, y)
+            x, y = step(x, y, words1, thresholds, coefficients)
+            if second_counts:
+                x_min, x_max, y_min, y_max = extent(x_min, x_max, y_min, y_max, x, y)
+            store(xs, w, x)
+            store(ys, w, y)
+            words0, words1 = words0 + next0, words1 + next1
+    store(found[0], 0, x_min)
+    store(found[1], 0, x_max)
+    store(found[2], 0, y_min)
+    store(found[3], 0, y_max)
+    return found[0].min(), found[1].max(), found[2].min(), found[3].max()
+
+
 @cached
 def extents_part(who, state, seed, burn_in, end, start, stop, boxes, sources=_SOURCES):
     """First pass over some samples on one thread."""
-    xs, ys, places = state[0], state[1], (0, 0, 0, 0, 0, 0, 0)
-    found = np.empty((4, LANES), np.float32)
+    found, places = np.empty((4, LANES), np.float32), (0, 0, 0, 0, 0, 0, 0)
     for i in range(start, stop):
         begin(state, who.start[i])
-        coefficients = tables(who.maps[i], SIX)
-        thresholds = spread(who.thresholds[i], places)
-        x_min, x_max = splat(float32(np.inf)), splat(float32(-np.inf))
-        y_min, y_max = x_min, x_max
-        for pair in range((end + 1) // 2):
-            words0, words1, next0, next1 = words_of(seed, who.walk_index[i], pair, len(xs))
-            first_counts, second_counts = 2 * pair >= burn_in, burn_in <= 2 * pair + 1 < end
-            for w in range(0, len(xs), LANES):
-                x, y = step(load(xs, w), load(ys, w), words0, thresholds, coefficients)
-                if first_counts:
-                    x_min, x_max, y_min, y_max = extent(x_min, x_max, y_min, y_max, x, y)
-                x, y = step(x, y, words1, thresholds, coefficients)
-                if second_counts:
-                    x_min, x_max, y_min, y_max = extent(x_min, x_max, y_min, y_max, x, y)
-                store(xs, w, x)
-                store(ys, w, y)
-                words0, words1 = words0 + next0, words1 + next1
-        store(found[0], 0, x_min)
-        store(found[1], 0, x_max)
-        store(found[2], 0, y_min)
-        store(found[3], 0, y_max)
+        system = who.num_maps[i], who.maps[i], who.thresholds[i], seed, who.walk_index[i]
+        box = measure(places, system, state, burn_in, end, found)
         for side in range(4):
-            end_of = found[side].max() if side % 2 else found[side].min()
-            boxes[i, side] = end_of if found[0].min() <= found[1].max() else float32(np.nan)
+            boxes[i, side] = box[side] if box[0] <= box[1] else float32(np.nan)

@@ -1,4 +1,4 @@
-"""Lanes that look up a table of sixteen entries, and lanes that end as bytes; see `lanes`."""
+"""Lanes that look up a table of sixteen entries, or that begin or end as bytes; see `lanes`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 
 from fdsl_gpu.backends.numba.lanes import FLOATS, LANES, WORDS
 
-__all__ = ["entries", "store_bytes"]
+__all__ = ["any_set", "as_floats", "entries", "lane", "load_bytes", "store_bytes"]
 
 _WORD, _BYTES = ir.IntType(32), ir.VectorType(ir.IntType(8), LANES)
 
@@ -51,3 +51,48 @@ def store_bytes(typing_context: Any, array: Any, offset: Any, words: Any) -> Any
         return context.get_dummy_value()
 
     return types.void(array, types.int64, WORDS), generate
+
+
+@intrinsic
+def load_bytes(typing_context: Any, array: Any, offset: Any) -> Any:
+    """Sixteen elements of an array of uint8 from an offset on, as words."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array_, offset_ = arguments
+        data = context.make_array(signature.args[0])(context, builder, array_).data
+        start = builder.bitcast(builder.gep(data, [offset_]), _BYTES.as_pointer())
+        return builder.zext(builder.load(start, align=1), WORDS.vector)
+
+    return WORDS(array, types.int64), generate
+
+
+@intrinsic
+def as_floats(typing_context: Any, words: Any) -> Any:
+    """The floats next to words below 2**31."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.sitofp(arguments[0], FLOATS.vector)
+
+    return FLOATS(WORDS), generate
+
+
+@intrinsic
+def any_set(typing_context: Any, words: Any) -> Any:
+    """Whether one of the words is not zero."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zeros = ir.Constant(WORDS.vector, [ir.Constant(_WORD, 0)] * LANES)
+        bits = builder.bitcast(builder.icmp_unsigned("!=", arguments[0], zeros), ir.IntType(LANES))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(LANES), 0))
+
+    return types.boolean(WORDS), generate
+
+
+@intrinsic
+def lane(typing_context: Any, words: Any, number: Any) -> Any:
+    """One of the words."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.extract_element(arguments[0], builder.trunc(arguments[1], _WORD))
+
+    return types.uint32(WORDS, types.int64), generate
