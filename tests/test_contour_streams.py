@@ -71,13 +71,37 @@ def test_preview_shows_masks_below_their_images(tmp_path):
         preview(PreviewConfig("segrcdb", tmp_path / "x.png", categories=(3,)))
 
 
-def test_example_learns_masks_and_shows_them(tmp_path):
-    example = Path(__file__).parents[1] / "examples" / "segmentation.py"
+@pytest.fixture(scope="module")
+def segmentation():
+    path = Path(__file__).parents[1] / "examples" / "segmentation.py"
+    return runpy.run_path(str(path))
+
+
+def test_example_learns_masks_and_shows_them(segmentation, tmp_path):
     output = tmp_path / "figure.png"
-    losses, score = runpy.run_path(str(example))["main"](
-        steps=12, batch_size=8, image_size=32, width=8, output=output
+    losses, scores = segmentation["main"](
+        steps=24, batch_size=8, image_size=32, num_val=16, output=output
     )
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
-    assert 0 < score <= 1
+    assert 0 < scores["mean_iou"] < 1 and 0 < scores["frequent"] < 1
     with Image.open(output) as picture:
         assert picture.size == (2 * 3 * 36, 2 * 8 * 36)
+
+
+def test_example_judges_masks_by_their_labelled_pixels(segmentation):
+    # 0 is the background: of four labelled pixels two are right, and three are of class 1
+    masks = torch.tensor([[[0, 0, 1], [1, 1, 2]]])
+    predicted = torch.tensor([[[0, 2, 1], [1, 0, 1]]])
+    scores = segmentation["judged"](predicted, masks, 3)
+    assert scores == pytest.approx(
+        {"right": 2 / 4, "frequent": 3 / 4, "mean_iou": (1 / 3 + 2 / 4 + 0) / 3}
+    )
+
+
+def test_example_predicts_what_its_pixels_say(segmentation):
+    model = segmentation["SegmentationModel"]("resnet10t", 5, 8).eval()
+    images = torch.rand(2, 1, 40, 40)
+    with torch.no_grad():
+        features = model.features(images)
+        assert features.shape == (2, 40, 40, 8)
+        assert torch.equal(model(images), model.head(features).argmax(3))

@@ -1,4 +1,4 @@
-"""The arithmetic of benchmarks/learns.py: chance, intervals, going on."""
+"""The arithmetic of benchmarks/learns.py: chance, intervals, several runs, going on."""
 
 import importlib
 import sys
@@ -20,34 +20,51 @@ def learns(monkeypatch):
 
 @pytest.fixture
 def quick(learns, tmp_path):
-    return learns.LearnsConfig(results=tmp_path, quick=True, datasets=("rcdb-1k", "wacv-1k-multi"))
+    names = ("rcdb-1k", "segrcdb", "wacv-1k-multi")
+    return learns.LearnsConfig(results=tmp_path, quick=True, datasets=names)
 
 
 def test_a_data_set_is_learnt_and_judged(learns, quick):
-    single, several = learns.study(quick)
-    assert [single["dataset"], several["dataset"]] == ["rcdb-1k", "wacv-1k-multi"]
-    assert (single["categories"], single["images"], single["chance"]) == ("1000", "128", "0.1")
+    single, masks, several = learns.study(quick)
+    assert (single["categories"], single["images"], single["chance"]) == ("1000", "256", "0.1")
     assert float(single["times_chance"]) == pytest.approx(10 * float(single["score"]), abs=0.1)
-    # one to five of 100 categories, three on average
-    assert float(several["prior"]) == pytest.approx(3, abs=0.5) and several["low"] == ""
-    assert float(several["prior"]) < float(several["chance"]) < 15
-    assert learns.read_rows(quick.results / "learns.csv") == [single, several]
+    assert (masks["categories"], masks["images"], masks["low"]) == ("254", "24", "")
+    assert float(masks["chance"]) == pytest.approx(100 / 254, abs=1e-3)
+    assert 100 / 254 < float(masks["prior"]) < 50
+    # one to five of 1,000 categories, three on average; two runs of 256 images
+    assert (several["images"], several["low"]) == ("512", "")
+    assert float(several["prior"]) == pytest.approx(0.3, abs=0.05)
+    assert float(several["prior"]) < float(several["chance"]) < 2
+    assert learns.read_rows(quick.results / "learns.csv") == [single, masks, several]
+
+
+def test_a_second_run_goes_on_with_the_model_of_the_first(learns, quick):
+    first, second = learns.runs_of("wacv-1k-multi", quick)
+    assert (first["dataset_settings"]["fractals"], "dataset_settings" in second) == ((1, 1), False)
+    one, _ = learns.pretrain("wacv-1k-multi", [first], 0)
+    # nothing is learnt at such a rate: the weights are those that the first run left
+    frozen = second | {"lr": 1e-30, "warmup_lr": 0.0, "min_lr": 0.0}
+    two, _ = learns.pretrain("wacv-1k-multi", [first, frozen], 0)
+    for before, after in zip(one.model.parameters(), two.model.parameters(), strict=True):
+        torch.testing.assert_close(before, after, atol=1e-7, rtol=0)
+    assert (one.spec.target, two.spec.target) == ("class", "multi_hot")
 
 
 def test_finished_data_sets_are_not_run_again_but_changed_ones_are(learns, quick, monkeypatch):
     ran = []
 
-    def learn(run):
-        ran.append((run.dataset, run.seed))
+    def learn(name, runs, seed):
+        ran.append((name, seed))
         if len(ran) == 2:
             raise KeyboardInterrupt
         row = dict.fromkeys(learns.COLUMNS, 1) | {"score": len(ran)}
-        return row | learns.described(run)
+        return row | learns.described(name, runs, seed)
 
     monkeypatch.setattr(learns, "learn", learn)
+    two = replace(quick, datasets=("rcdb-1k", "wacv-1k-multi"))
     with pytest.raises(KeyboardInterrupt):
-        learns.study(quick)
-    scores = [row["score"] for row in learns.study(quick)]
+        learns.study(two)
+    scores = [row["score"] for row in learns.study(two)]
     assert scores == ["1", "3"] and len(ran) == 3  # the first stays, the one that was cut off runs
     learns.study(replace(quick, seed=7, datasets=("rcdb-1k",)))
     assert ran[3:] == [("rcdb-1k", 7)]
@@ -58,19 +75,17 @@ def test_finished_data_sets_are_not_run_again_but_changed_ones_are(learns, quick
     ]
 
 
-def test_the_settings_are_of_whole_data_sets_where_that_is_enough(learns):
+def test_data_sets_are_judged_as_published(learns):
     config = learns.LearnsConfig()
     for name in config.datasets:
-        run = learns.pretraining(name, config)
-        categories = {
-            "rcdb-21k": 21_000,
-            "visualatom-21k": 21_000,
-            "wacv-1k": 100,
-            "wacv-1k-multi": 100,
-        }
-        assert run.spec().num_classes == categories.get(name, 1_000)
+        last, spec = learns.runs_of(name, config)[-1], learns.get_dataset(name)
+        if spec.target == "mask":
+            same = {key: getattr(spec.formula, key) for key in last if hasattr(spec.formula, key)}
+            assert len(same) == 3 and same.items() <= last.items()
+        else:
+            assert learns.PretrainConfig(dataset=name, **last).spec() == spec
     with pytest.raises(ValueError, match="datasets must be of .*got 'digits'"):
-        learns.pretraining("digits", config)
+        learns.runs_of("digits", config)
 
 
 def test_the_interval_is_wilsons(learns):
