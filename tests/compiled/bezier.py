@@ -1,25 +1,18 @@
-"""Run by test_bezier_triton in a process of its own: what compilers make of the kernels.
-
-Budgets are those of the Triton version that they were recorded with: its compiler decides them.
-"""
-
-import re
-from unittest import mock
+"""Run by test_bezier_triton in a process of its own: what compilers make of the kernels."""
 
 import numpy as np
 import pytest
 import torch
-import triton
 from bezier_cases import CASES, blank, defined, samples_of
 from fdsl_gpu.kernels import bezier as kernels
-from sass import count, disassemble
+from gates import RECORDED, amd_code, check_variants, machine_code, on_amd
+from sass import count
 from triton_builds import AMD, NVIDIA, replaced_kernels, run_on_cpu
 
 from fdsl_gpu.backends.triton import bezier
 from fdsl_gpu.formulas.base import View
 from fdsl_gpu.formulas.bezier import BezierFormula, strokes
 
-RECORDED_WITH = "3.9.0"
 POINT = 52
 """Instructions for a control point of 32 vertices."""
 
@@ -35,8 +28,7 @@ def launched():
 
 
 BUILDS = launched()
-with mock.patch.object(torch.version, "hip", "7.0"):
-    AMD_BUILDS = launched()
+AMD_BUILDS = on_amd(launched)
 
 
 def drawn(samples, channels=1, **settings):
@@ -51,25 +43,15 @@ def drawn(samples, channels=1, **settings):
 
 def test_few_variants_and_none_that_depends_on_a_value():
     # trace, measure, lines; shades of one and three channels
-    assert len(BUILDS) == 3 + 2
-    for build in BUILDS:
-        for parameter in build.function.params:
-            assert parameter.is_constexpr or parameter.do_not_specialize, (build, parameter.name)
+    check_variants(BUILDS, 3 + 2)
 
 
 @pytest.mark.parametrize("target", NVIDIA.values(), ids=[f"sm_{number}" for number in NVIDIA])
 @pytest.mark.parametrize("build", BUILDS, ids=str)
 def test_nvidia(build, target):
-    compiled = build.compile(target)
-    sass = disassemble(compiled.asm["cubin"])
-    assert sass.registers <= 64
-    assert sass.local_bytes == 0
-    # no fence, no barrier, no atomic whose result is waited for
-    assert sass.count("LDL|STL|MEMBAR|ERRBAR|CCTL|BAR|ATOMG?") == 0
-    # a product and a sum are rounded separately
-    assert sass.count("FFMA2?") == 0
-    assert not re.search(r"\bfma\b|\.ftz|\b(add|sub|mul)\.f32", compiled.asm["ptx"])
-    if build.function is kernels.bezier_trace_kernel and triton.__version__ == RECORDED_WITH:
+    sass = machine_code(build, target)
+    assert sass.count("BAR") == 0
+    if build.function is kernels.bezier_trace_kernel and RECORDED:
         loop = sass.loop("LDG")
         assert count(loop, "LDG") == 3
         assert len(loop) <= POINT
@@ -78,10 +60,7 @@ def test_nvidia(build, target):
 @pytest.mark.parametrize("target", AMD.values(), ids=list(AMD))
 @pytest.mark.parametrize("build", AMD_BUILDS, ids=str)
 def test_amd(build, target):
-    code = build.compile(target).asm["amdgcn"]
-    spills = re.findall(r"\.(?:v|s)gpr_spill_count:\s+(\d+)", code)
-    assert spills and set(spills) == {"0"}
-    assert not re.search(r"\bv_(pk_)?(fma|mad|mac|fmac)_\w*f32|s_barrier", code)
+    assert "s_barrier" not in amd_code(build, target)
 
 
 # executed

@@ -110,6 +110,16 @@ def test_reductions_keep_the_largest_in_either_order():
         assert run(body, [5, 2**31 + 1, 9, 0], backwards=backwards)[0] == 2**31 + 1
 
 
+def test_an_atomic_tells_what_was_there():
+    # all add to the first element; each then writes what it found two elements further on
+    body = """
+      atom.global.gpu.relaxed.add.u32 %r3, [ %rd4 + 0 ], %r2;
+      st.global.b32 [ %rd2 + 8 ], { %r3 };
+      ret;
+    """
+    assert run(body, [5, 6, 7, 8], size=6).tolist() == [26, 0, 0, 5, 11, 18]
+
+
 @pytest.mark.parametrize(
     "body",
     [

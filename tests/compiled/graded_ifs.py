@@ -1,26 +1,19 @@
-"""Run by test_graded_triton in a process of its own: what compilers make of the kernels.
-
-Budgets are those of the Triton version that they were recorded with: its compiler decides them.
-"""
-
-import re
-from unittest import mock
+"""Run by test_graded_triton in a process of its own: what compilers make of the kernels."""
 
 import numpy as np
 import pytest
 import torch
-import triton
 from fdsl_gpu.kernels import blur
 from fdsl_gpu.kernels import graded_ifs as kernels
+from gates import RECORDED, amd_code, check_variants, machine_code, on_amd
 from graded_cases import CASES, defined, instance
-from sass import count, disassemble
+from sass import count
 from triton_builds import AMD, NVIDIA, replaced_kernels, run_on_cpu
 
 from fdsl_gpu.backends.triton import graded_ifs
 from fdsl_gpu.formulas.base import View
 from fdsl_gpu.formulas.graded_ifs import GradedIfsFormula
 
-RECORDED_WITH = "3.9.0"
 COUNT = 50
 """Instructions of the main loop of the walks for each point."""
 
@@ -46,48 +39,33 @@ def launched():
 
 
 BUILDS = launched()
-with mock.patch.object(torch.version, "hip", "7.0"):
-    AMD_BUILDS = launched()
+AMD_BUILDS = on_amd(launched)
 
 
 def test_few_variants_and_none_that_depends_on_a_value():
     # two shades, with a background and without; a blur
-    assert len(BUILDS) == 5 + 2 + 1
-    for build in BUILDS:
-        for parameter in build.function.params:
-            assert parameter.is_constexpr or parameter.do_not_specialize, (build, parameter.name)
+    check_variants(BUILDS, 5 + 2 + 1)
 
 
 @pytest.mark.parametrize("number", NVIDIA, ids="sm_{}".format)
 @pytest.mark.parametrize("build", BUILDS, ids=str)
 def test_nvidia(build, number):
-    compiled = build.compile(NVIDIA[number])
-    sass = disassemble(compiled.asm["cubin"])
-    assert sass.registers <= 64
-    assert sass.local_bytes == 0
-    assert sass.count("LDL|STL") == 0
-    # no atomic whose result is waited for; only reductions talk between threads
-    assert sass.count("MEMBAR|ERRBAR|CCTL|ATOMG?") == 0
-    ptx = compiled.asm["ptx"]
-    # a product and a sum are rounded separately; divisions are IEEE's
-    assert not re.search(r"\bfma\b|\.ftz|\b(add|sub|mul)\.f32|div\.(full|approx)", ptx)
+    # only reductions talk between threads; the divisions are before the loop of the walks
+    sass = machine_code(build, NVIDIA[number], divides=True)
     if build.function is kernels.graded_count_kernel:
         assert sass.count("BAR|SHFL") == 0
         loop = sass.loop("REDG?")
-        # the divisions before it are made of fused operations, and rounded once
         assert count(loop, "FFMA2?") == 0
         points = dict(build.constants)["BLOCK"] // 32
         assert count(loop, "REDG?") == points
-        if triton.__version__ == RECORDED_WITH:
+        if RECORDED:
             assert len(loop) / points <= COUNT, len(loop)
 
 
 @pytest.mark.parametrize("target", AMD.values(), ids=list(AMD))
 @pytest.mark.parametrize("build", AMD_BUILDS, ids=str)
 def test_amd(build, target):
-    code = build.compile(target).asm["amdgcn"]
-    spills = re.findall(r"\.(?:v|s)gpr_spill_count:\s+(\d+)", code)
-    assert spills and set(spills) == {"0"}
+    amd_code(build, target, divides=True)
 
 
 @pytest.mark.parametrize("case", CASES)

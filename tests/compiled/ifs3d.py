@@ -1,7 +1,4 @@
-"""Run by test_ifs3d_triton in a process of its own: what compilers make of the 3D kernel.
-
-Budgets are those of the Triton version that they were recorded with: its compiler decides them.
-"""
+"""Run by test_ifs3d_triton in a process of its own: what compilers make of the 3D kernel."""
 
 import contextlib
 import re
@@ -10,17 +7,16 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-import triton
 from fdsl_gpu.kernels import ifs3d as kernels
+from gates import RECORDED, amd_code, check_variants, machine_code, on_amd
 from ifs3d_cases import ALL, contracting_table_3d, instance
 from ifs_cases import assert_same_bits, blank
-from sass import count, disassemble
+from sass import count
 from triton_builds import AMD, NVIDIA, replaced_kernels, run_on_cpu
 
 from fdsl_gpu.backends.triton import ifs, ifs3d
 from fdsl_gpu.formulas.ifs3d import Ifs3dFormula
 
-RECORDED_WITH = "3.9.0"
 WALK = 83
 """Instructions of the main loop for each point, the division's included."""
 
@@ -45,42 +41,31 @@ def launched():
 
 
 BUILDS = launched()
-with mock.patch.object(torch.version, "hip", "7.0"):
-    AMD_BUILDS = launched()
+AMD_BUILDS = on_amd(launched)
 
 
 def test_one_variant_that_depends_on_no_value():
-    assert len(BUILDS) == 1
-    for parameter in BUILDS[0].function.params:
-        assert parameter.is_constexpr or parameter.do_not_specialize, parameter.name
+    check_variants(BUILDS, 1)
 
 
 @pytest.mark.parametrize("target", NVIDIA.values(), ids=[f"sm_{number}" for number in NVIDIA])
 def test_nvidia(target):
     (build,) = BUILDS
-    compiled = build.compile(target)
-    sass = disassemble(compiled.asm["cubin"])
-    assert sass.registers <= 64
-    assert sass.local_bytes == 0
-    assert sass.count("LDL|STL") == 0
-    assert sass.count("MEMBAR|ERRBAR|CCTL|BAR|SHFL|ATOMG?") == 0
-    # a product and a sum are rounded separately; the division is IEEE's
-    ptx = compiled.asm["ptx"]
-    assert not re.search(r"\bfma\b|\.ftz|\b(add|sub|mul)\.f32|div\.(full|approx)", ptx)
+    sass = machine_code(build, target, divides=True)
+    assert sass.count("BAR|SHFL") == 0
+    ptx = build.compile(target).asm["ptx"]
     points = dict(build.constants)["BLOCK"] // 32
     assert len(re.findall(r"div\.rn\.f32|rcp\.rn\.f32", ptx)) == points
     loop = sass.loop("REDG?")
     assert count(loop, "REDG?") == points
-    if triton.__version__ == RECORDED_WITH:
+    if RECORDED:
         assert len(loop) / points <= WALK
 
 
 @pytest.mark.parametrize("target", AMD.values(), ids=list(AMD))
 def test_amd(target):
     (build,) = AMD_BUILDS
-    code = build.compile(target).asm["amdgcn"]
-    spills = re.findall(r"\.(?:v|s)gpr_spill_count:\s+(\d+)", code)
-    assert spills and set(spills) == {"0"}
+    amd_code(build, target, divides=True)
 
 
 @pytest.mark.parametrize("case", ALL)

@@ -342,7 +342,7 @@ def _load_parameter(instruction):
 
 
 def _memory(instruction, number):
-    """A load, store or reduction in global memory; a read or write outside ends the run."""
+    """A load, store, reduction or atomic in global memory; one outside ends the run."""
     name, kind = instruction.opcode[0], _types(instruction)[0]
     c_type = C_TYPES[kind]
     place = 0 if name in ("st", "red") else 1
@@ -361,8 +361,8 @@ def _memory(instruction, number):
             f"WRITE({c_type}, {address} + {i} * sizeof({c_type}), {_value(part, kind)});"
             for i, part in enumerate(parts)
         ]
-    elif name == "red" and "relaxed" in instruction.opcode:
-        old, new = f"READ({c_type}, {address})", _value(parts[0], kind)
+    elif name in ("red", "atom") and "relaxed" in instruction.opcode:
+        old, new = f"READ({c_type}, {address})", _value(others[-1], kind)
         combined = {
             "max": f"LARGER({old}, {new})",
             "min": f"SMALLER({old}, {new})",
@@ -372,7 +372,9 @@ def _memory(instruction, number):
         operation = next((part for part in instruction.opcode if part in combined), None)
         if operation is None:
             return _unknown(instruction)
-        accesses = [f"WRITE({c_type}, {address}, {combined[operation]});"]
+        # an atomic is a reduction that also tells what was there
+        accesses = [_assign(others[0], old, kind)] if name == "atom" else []
+        accesses.append(f"WRITE({c_type}, {address}, {combined[operation]});")
     else:
         return _unknown(instruction)
     return " ".join([check, *accesses])
