@@ -70,25 +70,34 @@ PRETRAINING: Final[Settings] = {
 }
 """Settings of `fdsl-gpu pretrain`: a small model, and no augmentation."""
 ON_WHITE: Final[Settings] = {"mean": 0.9, "std": 0.2}
-MANY: Final[Settings] = {"batch_size": 128, "val_size": 40_000}
+MANY: Final[Settings] = {"batch_size": 256, "lr": 5e-3, "val_size": 40_000}
 WHOLE: Final[Settings] = {"fractals": (1, 1), "window": "whole"}
+SEGMENTATION: Final[Settings] = {
+    "model": "test_resnet",
+    "steps": 1_600,
+    "batch_size": 16,
+    "image_size": 96,
+    "num_pixels": 256,
+    "lr": 1e-2,
+    "num_val": 256,
+    "dtype": torch.bfloat16,
+    "num_categories": 254,
+    "num_instances": 32,
+    "mask": "M1",
+}
 
 RUNS: Final[dict[str, list[Settings]]] = {
     "rcdb-1k": [{"epoch_size": 200_000, **ON_WHITE}],
-    "rcdb-21k": [{"epoch_size": 350_000, **ON_WHITE, **MANY}],
+    "rcdb-21k": [{"epoch_size": 320_000, **ON_WHITE, **MANY}],
     "visualatom-1k": [{"epoch_size": 100_000}],
     "visualatom-21k": [{"epoch_size": 200_000, **MANY}],
-    "segrcdb": [
-        {"model": "test_resnet", "steps": 2_400, "batch_size": 8, "image_size": 128}
-        | {"num_pixels": 256, "num_val": 256, "dtype": torch.bfloat16}
-        | {"num_categories": 254, "num_instances": 32, "mask": "M1"}
-    ],
+    "segrcdb": [SEGMENTATION],
     "exfractaldb-1k": [{"epoch_size": 100_000}],
     "wacv-1k": [{"epoch_size": 250_000, "supersample": 2}],
     # first what a fractal is, one to an image and whole; then several to an image, as published
     "wacv-1k-multi": [
-        {"epoch_size": 150_000, "supersample": 2, "dataset_settings": WHOLE},
-        {"epoch_size": 110_000, "supersample": 1, "image_size": 64},
+        {"epoch_size": 110_000, "supersample": 2, "dataset_settings": WHOLE},
+        {"epoch_size": 90_000, "supersample": 1, "image_size": 64, "lr": 1.2e-2},
     ],
 }
 """What each data set is learnt with, one run after another with the same model: what differs from

@@ -19,18 +19,18 @@ class SegmentationModel(nn.Module):
         self.backbone = timm.create_model(model, features_only=True, in_chans=1)
         channels = self.backbone.feature_info.channels()
         self.laterals = nn.ModuleList(nn.Conv2d(inputs, width, 1) for inputs in channels)
-        self.pixels = nn.Sequential(
-            nn.Conv2d(width + 1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        self.pixels = nn.Conv2d(1, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.head = nn.Sequential(
+            nn.ReLU(), nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, num_classes)
         )
-        self.head = nn.Linear(width, num_classes)
 
     def features(self, images):  # [N, 1, H, W] -> [N, H, W, width]
-        *finer, coarsest = self.backbone(images)
-        x = self.laterals[-1](coarsest)
-        for lateral, scale in zip(self.laterals[-2::-1], finer[::-1], strict=True):
-            x = lateral(scale) + interpolate(x, size=scale.shape[2:], mode="nearest")
-        x = interpolate(x, size=images.shape[2:], mode="nearest")
-        return self.pixels(torch.cat([x, images], 1)).permute(0, 2, 3, 1)
+        x = None
+        for lateral, scale in zip(self.laterals[::-1], self.backbone(images)[::-1], strict=True):
+            x = lateral(scale) + (0 if x is None else interpolate(x, size=scale.shape[2:]))
+        x = self.pixels(images) + interpolate(x, size=images.shape[2:])
+        return self.norm(x).permute(0, 2, 3, 1)
 
     def forward(self, images):  # [N, 1, H, W] -> [N, H, W] categories
         # image by image: logits are many
