@@ -1,6 +1,6 @@
 """What drawing contours costs on one CPU core, against a plain Python and PIL loop of the same law.
 
-    python benchmarks/contours.py            # a minute; adds rows to results/contours.csv
+    python benchmarks/contours.py            # a minute; results/contours.csv
     python benchmarks/contours.py --quick    # one tiny round, to see that it runs; nothing is kept
 
 First the compiled drawing is compared with the NumPy definition: a drawing that is wrong is not
@@ -13,11 +13,9 @@ which is C, as those programs do.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import datetime
 import math
-import platform
 import random
 import statistics
 import time
@@ -28,9 +26,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from csv_tables import write_rows
 from PIL import Image, ImageDraw
 
 from fdsl_gpu.backends.numba.contours import draw
+from fdsl_gpu.bench import device_name
 from fdsl_gpu.formulas.contour_drawing import ContourInstance
 from fdsl_gpu.formulas.contours import RCDB, VISUAL_ATOM, ContourFormula
 from fdsl_gpu.formulas.line_noise import gradients
@@ -184,7 +184,7 @@ def main(image_size: int = 512, batch: int = 64, rounds: int = 7, quick: bool = 
                     "ms_image_min": f"{min(spent):.3f}",
                     "times_numba": f"{statistics.median(ratios):.1f}",
                     "rounds": rounds,
-                    "machine": platform.machine(),
+                    "machine": device_name(),
                     "date": today,
                 }
             )
@@ -192,13 +192,7 @@ def main(image_size: int = 512, batch: int = 64, rounds: int = 7, quick: bool = 
                 [*rows[-1].values()][:6], (14, 27, 5, 9, 9, 7), strict=True)))  # fmt: skip
     if quick:
         return
-    RESULTS.parent.mkdir(exist_ok=True)
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+    write_rows(RESULTS, list(rows[0]), rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Can a small model learn each data set within two minutes on two cores?
 
-    python benchmarks/learns.py            # a quarter of an hour on two cores; stopped, it goes on
+    python benchmarks/learns.py            # a quarter of an hour; stopped, it goes on
     python benchmarks/learns.py --quick    # half a minute, to see that it runs; nothing is kept
 
 A fresh small model sees each image once and is judged on held-out images. A row has the time on the
@@ -114,8 +114,8 @@ class LearnsConfig:
     """Names of data sets, of those that have settings here."""
     seed: int = 0
     """Seed of the images and the weights."""
-    threads: int = 2
-    """Threads of torch, and of the drawing."""
+    threads: int = 1
+    """Threads of torch; the next batch is drawn by another one meanwhile."""
     quick: bool = False
     """A few batches of each, in a temporary folder."""
 

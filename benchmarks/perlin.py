@@ -17,9 +17,7 @@ batch size out of four that suits it best.
 
 from __future__ import annotations
 
-import csv
 import datetime
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -30,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from csv_tables import read_rows, write_rows
 from torch import Tensor
 
 from fdsl_gpu.backends.numba.perlin import draw
@@ -260,13 +259,7 @@ def main(image_size: int = 224, rounds: int = 9, quick: bool = False) -> None:
                 [*rows[-1].values()][:8], (2, 1, 30, 2, 4, 9, 9, 7), strict=True)))  # fmt: skip
     if quick:
         return
-    RESULTS.parent.mkdir(exist_ok=True)
-    unfinished = RESULTS.with_suffix(".csv.part")
-    with unfinished.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(unfinished, RESULTS)
+    write_rows(RESULTS, list(rows[0]), rows)
     plot(RESULTS)
 
 
@@ -277,8 +270,7 @@ def plot(source: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    with source.open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(source)
     names = list(dict.fromkeys(row["drawing"] for row in rows))
     figure, axes = plt.subplots(figsize=(8, 3.6))
     for number, name in enumerate(names):

@@ -9,7 +9,6 @@ and the threads, each alone, the others at fractaldb-1k's own.
 
 from __future__ import annotations
 
-import csv
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import tyro
+from csv_tables import read_rows, write_rows
 
 from fdsl_gpu.bench import BenchConfig, bench, device_name
 from fdsl_gpu.datasets import get_dataset
@@ -114,23 +114,9 @@ def measure_costs(config: Config) -> list[dict[str, Any]]:
     return rows
 
 
-def write(rows: list[dict[str, Any]], path: Path) -> None:
-    """Rows as CSV."""
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV."""
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def plot_costs(source: Path, path: Path) -> None:
     """One panel an axis, from the CSV alone."""
-    rows = read(source)
+    rows = read_rows(source)
     axes = list(dict.fromkeys(row["axis"] for row in rows))
     figure, panels = plt.subplots(1, len(axes), figsize=(3.2 * len(axes), 3), squeeze=False)
     for panel, axis in zip(panels[0], axes, strict=True):
@@ -155,7 +141,7 @@ def plot_costs(source: Path, path: Path) -> None:
 
 def plot_table(source: Path, path: Path) -> None:
     """Every contender's time over ours, from the CSV alone."""
-    rows = [row for row in read(source) if row["dataset"] == "fractaldb-1k"]
+    rows = [row for row in read_rows(source) if row["dataset"] == "fractaldb-1k"]
     cases = list(dict.fromkeys((row["image_size"], row["num_points"]) for row in rows))
     figure, panels = plt.subplots(1, len(cases), figsize=(4.2 * len(cases), 2.8), squeeze=False)
     for panel, (size, points) in zip(panels[0], cases, strict=True):
@@ -183,7 +169,8 @@ def main(config: Config) -> None:
     bench(BenchConfig(output=table, rounds=config.rounds, quick=config.quick), print)
     plot_table(table, config.output / "render.png")
     costs = config.output / "render_cost.csv"
-    write(measure_costs(config), costs)
+    rows = measure_costs(config)
+    write_rows(costs, list(rows[0]), rows)
     plot_costs(costs, config.output / "render_cost.png")
 
 

@@ -20,8 +20,9 @@ from fdsl_gpu.finetune import FinetuneConfig, FinetuneResult, finetune
 from fdsl_gpu.pretrain import PretrainConfig, Report, Speed, pretrain
 from fdsl_gpu.pretrain import Progress as PretrainProgress
 from fdsl_gpu.runs import SETTINGS
-from fdsl_gpu.search import SearchConfig, SearchResult, search
-from fdsl_gpu.search3d import Search3dConfig, Search3dResult, search_3d
+from fdsl_gpu.search import SearchConfig, search
+from fdsl_gpu.search3d import Search3dConfig, search_3d
+from fdsl_gpu.search_state import SearchResult
 
 __all__ = ["run_demo", "run_export", "run_finetune", "run_pretrain", "run_search", "show_log"]
 
@@ -90,7 +91,7 @@ def run_search(config: SearchConfig) -> SearchResult:
     return _searched(search, config)
 
 
-def run_search_3d(config: Search3dConfig) -> Search3dResult:
+def run_search_3d(config: Search3dConfig) -> SearchResult:
     """`fdsl-gpu search-3d`."""
     return _searched(search_3d, config)
 

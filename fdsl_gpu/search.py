@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -33,20 +33,22 @@ from fdsl_gpu.files import make_folder, replacing
 from fdsl_gpu.formulas.fractaldb import PAD, weight_rows
 from fdsl_gpu.formulas.ifs_table import MAX_MAPS, IfsTable
 from fdsl_gpu.frames import cached_boxes
-from fdsl_gpu.search_state import SearchState, load_state, save_state
+from fdsl_gpu.search_state import (
+    SAVE_SECONDS,
+    Progress,
+    SearchResult,
+    SearchState,
+    load_state,
+    save_state,
+)
 from fdsl_gpu.settings import dump_settings
 from fdsl_gpu.tables import padded, read_category, save_category, save_ifs_table
 
-__all__ = ["SearchConfig", "SearchResult", "search"]
-
-Progress = Callable[[str, int, int], None]
-"""Is told what is made ("categories" or "frames"), how many there are, and how many come."""
+__all__ = ["SearchConfig", "search"]
 
 SETTINGS_FILE: Final = "search.toml"
 STATE_FILE: Final = "search.safetensors"
 TABLE_FILE: Final = "table.safetensors"
-SAVE_SECONDS: Final = 2.0
-"""A killed search walks the candidates of this time again."""
 AHEAD: Final = 32
 """Candidates drawn ahead for each core: some 30 ms of work."""
 
@@ -78,28 +80,6 @@ class SearchConfig:
     """Range of the coefficients."""
     max_rejected: int = 20_000
     """Candidates in a row that may fail before the search gives up. By default one of 43 passes."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found; `str` says it in one sentence.
-
-    Args:
-        output: Its folder.
-        num_categories: Categories in it.
-        num_candidates: Candidates walked for them, since the first start.
-    """
-
-    output: Path
-    num_categories: int
-    num_candidates: int
-
-    def __str__(self) -> str:
-        """For people."""
-        return (
-            f"{self.num_categories:,} categories of {self.num_candidates:,} candidates in "
-            f"{self.output}"
-        )
 
 
 @dataclass

@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -28,19 +28,15 @@ import tyro
 from fdsl_gpu.cores import num_cores
 from fdsl_gpu.files import make_folder, replacing
 from fdsl_gpu.formulas.exfractaldb import MAX_MAPS, NUM_COEFFICIENTS, candidate, probabilities
+from fdsl_gpu.search_state import SAVE_SECONDS, Progress, SearchResult
 from fdsl_gpu.settings import dump_settings
 from fdsl_gpu.tables3d import save_ifs3d_table
 
-__all__ = ["Search3dConfig", "Search3dResult", "search_3d"]
-
-Progress = Callable[[str, int, int], None]
-"""Is told what is made ("categories"), how many there are, and how many come."""
+__all__ = ["Search3dConfig", "search_3d"]
 
 SETTINGS_FILE: Final = "search.toml"
 STATE_FILE: Final = "search.json"
 TABLE_FILE: Final = "table.safetensors"
-SAVE_SECONDS: Final = 2.0
-"""A killed search walks the candidates of this time again."""
 BLOCK: Final = 16
 """Candidates that a core takes at once: some 10 ms."""
 
@@ -66,28 +62,6 @@ class Search3dConfig:
     """Candidates in a row that may fail before the search gives up. By default one of 82 passes."""
 
 
-@dataclass(frozen=True)
-class Search3dResult:
-    """What a search found; `str` says it in one sentence.
-
-    Args:
-        output: Its folder.
-        num_categories: Categories in it.
-        num_candidates: Candidates walked for them, since the first start.
-    """
-
-    output: Path
-    num_categories: int
-    num_candidates: int
-
-    def __str__(self) -> str:
-        """For people."""
-        return (
-            f"{self.num_categories:,} categories of {self.num_candidates:,} candidates in "
-            f"{self.output}"
-        )
-
-
 @dataclass
 class _State:
     """How many candidates were walked, and the numbers of those that passed."""
@@ -96,7 +70,7 @@ class _State:
     found: list[int] = field(default_factory=list)
 
 
-def search_3d(config: Search3dConfig, progress: Progress | None = None) -> Search3dResult:
+def search_3d(config: Search3dConfig, progress: Progress | None = None) -> SearchResult:
     """Find categories and write them as a table.
 
     It may end at any moment, by SIGKILL too: started again with the same settings it goes on and
@@ -145,7 +119,7 @@ def search_3d(config: Search3dConfig, progress: Progress | None = None) -> Searc
         search=_settings(config),
         num_candidates=state.num_candidates,
     )
-    return Search3dResult(config.output, len(state.found), state.num_candidates)
+    return SearchResult(config.output, len(state.found), state.num_candidates)
 
 
 def _extend(config: Search3dConfig, state: _State, progress: Progress | None) -> None:

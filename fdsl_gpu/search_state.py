@@ -1,11 +1,12 @@
-"""Where a search stands, on disk: the state of its generator, and what came of it so far."""
+"""What searches have in common, and where one stands, on disk: its generator and what it found."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,35 @@ from safetensors.numpy import save
 
 from fdsl_gpu.files import replacing
 
-__all__ = ["SearchState", "load_state", "save_state"]
+__all__ = ["SAVE_SECONDS", "Progress", "SearchResult", "SearchState", "load_state", "save_state"]
+
+Progress = Callable[[str, int, int], None]
+"""Is told what is made ("categories" or "frames"), how many there are, and how many come."""
+
+SAVE_SECONDS: Final = 2.0
+"""A killed search walks the candidates of this time again."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found; `str` says it in one sentence.
+
+    Args:
+        output: Its folder.
+        num_categories: Categories in it.
+        num_candidates: Candidates walked for them, since the first start.
+    """
+
+    output: Path
+    num_categories: int
+    num_candidates: int
+
+    def __str__(self) -> str:
+        """For people."""
+        return (
+            f"{self.num_categories:,} categories of {self.num_candidates:,} candidates in "
+            f"{self.output}"
+        )
 
 
 @dataclass

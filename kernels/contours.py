@@ -37,7 +37,9 @@ AMPLITUDE = tl.constexpr(13)  # float32
 WAVE = tl.constexpr(14)  # float32
 KEY = tl.constexpr(15)  # 4 uint32
 AFTER_LAST = tl.constexpr(19)  # the vertex that a line leads to from the last: 0, or the last
-ROW = tl.constexpr(20)
+AFFINE = tl.constexpr(20)  # 6 float32 of the view: on the canvas
+TURN = tl.constexpr(26)  # 6 of it: from the canvas's pixels to those of the image
+ROW = tl.constexpr(32)
 
 # lines of a block: those of one warp
 LINES = tl.constexpr(32)
@@ -67,6 +69,18 @@ def _noise(word, gradients_ptr):
     return near + fade * (far - near)
 
 
+@triton.jit
+def _six(numbers_ptr):
+    return (
+        tl.load(numbers_ptr),
+        tl.load(numbers_ptr + 1),
+        tl.load(numbers_ptr + 2),
+        tl.load(numbers_ptr + 3),
+        tl.load(numbers_ptr + 4),
+        tl.load(numbers_ptr + 5),
+    )
+
+
 @triton.jit(
     do_not_specialize=[
         "params_ptr",
@@ -82,6 +96,7 @@ def contour_move_kernel(
     gradients_ptr,  # [257] float32
     points_ptr,  # [blocks * LINES] int64
     num_circle,
+    VIEWED: tl.constexpr,  # whether the image shows the canvas through a view
 ):
     """LINES vertices of one contour on their way through its orbits. Grid: (N * I, blocks)."""
     row = params_ptr + tl.program_id(0).to(tl.int64) * ROW
@@ -108,12 +123,22 @@ def contour_move_kernel(
     y = tl.load(floats + CENTER + 1) + tl.load(floats + RADIUS + 1) * sin
     word = (2 * vertex).to(tl.uint32)
     points = points_ptr + tl.load((row + BLOCKS_AT).to(tl.pointer_type(tl.int64))) * LINES + vertex
+    if VIEWED:
+        a, b, c, d, e, f = _six(floats + AFFINE)
+        p, q, r, s, left, top = _six(row + TURN)
     for _ in range(num_orbits):
         x += cos * (reach - amplitude * _noise(_mix(word, key0, key1), gradients_ptr))
         y += sin * (reach - amplitude * _noise(_mix(word + 1, key0, key1), gradients_ptr))
+        column = x.to(tl.int32)
+        line = y.to(tl.int32)
+        if VIEWED:
+            u = ((a * x + b * y) + e).to(tl.int32)
+            v = ((c * x + d * y) + f).to(tl.int32)
+            column = (p * u + q * v) + left
+            line = (r * u + s * v) + top
         # uint32 first: the sign of a column must not reach into the row
-        low = x.to(tl.int32).to(tl.uint32, bitcast=True).to(tl.int64)
-        tl.store(points, low | (y.to(tl.int32).to(tl.int64) << 32), mask=inside)
+        low = column.to(tl.uint32, bitcast=True).to(tl.int64)
+        tl.store(points, low | (line.to(tl.int64) << 32), mask=inside)
         word += ORBIT_WORDS
         points += num_blocks * LINES
 

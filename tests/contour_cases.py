@@ -11,8 +11,8 @@ NAMES = ["rcdb-1k", "rcdb-21k", "visualatom-1k", "visualatom-1k-argparse", "visu
 SMALL = {"min_vertices": 3, "max_vertices": 70, "mean_vertices": None, "max_orbits": 9}
 INDICES = 2**33 + np.arange(5, dtype=np.uint64)
 
-# name -> (formula, image size); polygons of one block of 32 lines and of several, images smaller
-# than the contours, noise that sends lines across the whole canvas
+# name -> (formula, image size or view); polygons of one block of 32 lines and of several, images
+# smaller than the contours, noise that sends lines across the whole canvas
 CASES = {
     "rcdb": (dataclasses.replace(RCDB, **SMALL), 40),
     "tiny": (dataclasses.replace(RCDB, **SMALL), 3),
@@ -29,6 +29,14 @@ CASES = {
         f"segrcdb_{mask}": (dataclasses.replace(SEG_RCDB, **SMALL, mask=mask), 48)
         for mask in ("M1", "M2", "M3")
     },
+    "turned_and_cut": (
+        dataclasses.replace(SEG_RCDB, **SMALL, mask="M2", num_instances=3),
+        View(37, canvas_size=50, crop="random", hflip=0.5, vflip=0.5, rot90=True),
+    ),
+    "window": (
+        dataclasses.replace(VISUAL_ATOM, **SMALL),
+        View(45, 64, "resized", (0.2, 1.3), rotation=(-40, 40), hflip=0.5, rot90=True),
+    ),
     "M2_of_one_orbit": (
         dataclasses.replace(
             SEG_RCDB, **(SMALL | {"max_orbits": 1}), mask="M2", num_instances=3, max_growth=20.0
@@ -40,8 +48,8 @@ CASES = {
 
 def samples_of(case, indices=INDICES, seed=2**40 + 3):
     """Samples of a case."""
-    formula, image_size = CASES[case]
-    return formula.instance(indices, seed, View(image_size))
+    formula, view = CASES[case]
+    return formula.instance(indices, seed, View.of(view))
 
 
 def blank(samples, channels=1, value=77):

@@ -216,11 +216,6 @@ def test_settings_out_of_range_are_refused_by_name(settings, message):
     assert message in str(error.value)
 
 
-def test_other_views_are_refused():
-    with pytest.raises(ValueError, match="'rcdb-1k' can be drawn at any image_size, but not"):
-        render("rcdb-1k", [0], image_size=View(32, canvas_size=64, crop="center"))
-
-
 @pytest.mark.parametrize("name", [*NAMES, "segrcdb"])
 def test_a_canvas_of_three_pixels_still_draws(name):
     images, _ = render(name, range(64), image_size=3)

@@ -84,7 +84,7 @@ def unit_circle(num_vertices: int) -> Float32:  # [2, V]
 
 @dataclass(frozen=True, eq=False)
 class ContourInstance:
-    """N samples of I contours each, ready to be drawn; lengths in pixels of the image."""
+    """N samples of I contours each, ready to be drawn; lengths in pixels of the view's canvas."""
 
     index: NDArray[np.uint64]  # [N]
     label: Int64  # [N]
@@ -99,24 +99,31 @@ class ContourInstance:
     amplitude: Float32  # [N, I] times the noise
     key: UInt32  # [N, I, 4] two words for the noise, two for the grays
     wave: np.float32  # half a pixel of the published canvas
+    scale: float  # pixels of the view's canvas in one of the published
+    affine: Float32 | None  # [N, 6] from the view's canvas to the one that is drawn; None: no view
+    turn: Int32 | None  # [N, 6] from pixels of that canvas to those of the image: a turn and a cut
+    view: dict[str, NDArray[Any]]  # what the view drew at random
     image_size: int
     max_gray: int
     background: int
     mask: Mask | None
 
     def describe(self) -> dict[str, NDArray[Any]]:
-        """Category and shape of each sample, in pixels of the 512 canvas; [N, 32] for SegRCDB."""
+        """Category and shape of each sample, in pixels of the 512 canvas; [N, 32] for SegRCDB.
+
+        What the view drew at random is under the names that `View.place` gives.
+        """
         columns: dict[str, NDArray[Any]]
         columns = {name: self.shape[..., number] for number, name in enumerate(SHAPE)}
         for name in WHOLE:
             columns[name] = columns[name].astype(np.int64)
-        scale = self.image_size / CANVAS
-        columns["center_x"], columns["center_y"] = np.moveaxis(self.center / scale, 2, 0)
+        columns["center_x"], columns["center_y"] = np.moveaxis(self.center / self.scale, 2, 0)
         several = self.category.shape[1] > 1
         described = {"category": self.category, **columns}
         return {
             "label": self.label,
             **{name: each if several else each[:, 0] for name, each in described.items()},
+            **self.view,
         }
 
 
@@ -138,7 +145,24 @@ def polygons(
         words = mix(np.uint32(2 * MAX_VERTICES * orbit) + word, *instance.key[at][:2])
         reach_x, reach_y = reach - instance.amplitude[at] * line_noise(words)
         x, y = x + cos * reach_x, y + sin * reach_y
-        yield x.astype(np.int64), y.astype(np.int64)
+        yield pixels(instance, sample, x, y)
+
+
+def pixels(
+    instance: ContourInstance, sample: int, x: Float32, y: Float32
+) -> tuple[Int64, Int64]:  # [V], [V]
+    """Columns and rows in the image of places on the view's canvas.
+
+    Outlines and fills turn and move with the whole numbers of their vertices, so a canvas that is
+    turned and cut out of after drawing has the same pixels.
+    """
+    if instance.affine is None or instance.turn is None:
+        return x.astype(np.int64), y.astype(np.int64)
+    a, b, c, d, e, f = instance.affine[sample]
+    p, q, r, s, left, top = instance.turn[sample].astype(np.int64)
+    column = ((a * x + b * y) + e).astype(np.int64)
+    row = ((c * x + d * y) + f).astype(np.int64)
+    return (p * column + q * row) + left, (r * column + s * row) + top
 
 
 def grays(instance: ContourInstance, sample: int, number: int) -> Int64:  # [L]

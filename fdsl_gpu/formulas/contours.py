@@ -16,9 +16,10 @@ Learning, ICCV 2023; their published programs where the papers are silent.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Final, get_args
+from typing import Any, ClassVar, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +41,14 @@ from fdsl_gpu.rng import Purpose, below, philox, uniform
 
 __all__ = ["RCDB", "SEG_RCDB", "VISUAL_ATOM", "ContourFormula"]
 
+Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 UInt32 = NDArray[np.uint32]
 
+MAX_ZOOM: Final = 2**17
+"""Coordinates are below 2048 canvas sides, and stay below 2**29 when a window is enlarged."""
 # the range that each setting must lie in: coordinates stay below 2**24 at 8,192 pixels
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "num_categories": (1, 2**24),
@@ -130,6 +135,7 @@ class ContourFormula:
 
     module: ClassVar[str] = "contours"
     channels: ClassVar[int] = 1
+    draws_views: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
@@ -205,7 +211,12 @@ class ContourFormula:
         )
 
     def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> ContourInstance:
-        """Categories, shapes, centres and keys of each sample."""
+        """Categories, shapes, centres and keys of each sample.
+
+        Raises:
+            ValueError: A window of the view is too small to be drawn at the image's size.
+        """
+        affine, turn, described = _placed(view, indices, seed)
         draws = np.arange(3)[:, None] + 3 * np.arange(self.num_instances)  # [3, I]
         words = philox(seed, indices[:, None, None], draws, Purpose.INSTANCE)
         place, look, key = np.moveaxis(words, 2, 0)  # each [4, N, I]
@@ -218,7 +229,7 @@ class ContourFormula:
         shape = self.categories[category]  # [N, I, 9]
         if self.shape_per_image:
             shape[..., 4:7] = np.stack(self._radius(*look[:3]), 2)
-        scale = view.image_size / CANVAS
+        scale = view.canvas / CANVAS
         shift = below(place[:2], 2 * self.max_shift + 1) - self.max_shift
         noise, growth = shape[..., 2], shape[..., 3]
         return ContourInstance(
@@ -236,6 +247,10 @@ class ContourFormula:
             amplitude=(noise * (0.4 * self.noise_factor * scale)).astype(np.float32),
             key=np.ascontiguousarray(np.moveaxis(key, 0, 2)),
             wave=np.float32(0.5 * scale),
+            scale=scale,
+            affine=affine,
+            turn=turn,
+            view=described,
             image_size=view.image_size,
             max_gray=self.max_gray,
             background=self.background,
@@ -256,6 +271,37 @@ class ContourFormula:
                 masks[sample] = mask_lines(instance, sample, canvas)
             elif masks is not None:
                 masks[sample] = mask_fills(instance, sample)
+
+
+def _placed(
+    view: View, indices: NDArray[np.uint64], seed: int
+) -> tuple[Float32 | None, Int32 | None, dict[str, NDArray[Any]]]:
+    """How the canvas becomes the image: an affine map, then a turn of whole pixels."""
+    if view.is_plain:
+        return None, None, {}
+    low, high = view.ratio
+    smallest = math.sqrt(view.scale[0] * min(low, 1 / high))
+    if view.crop == "resized" and view.image_size > MAX_ZOOM * smallest:
+        raise ValueError(
+            f"contours in a window this small lie too far apart to be drawn: image_size / "
+            f"sqrt(scale * ratio) must be at most {MAX_ZOOM}, got {view.image_size / smallest:.0f} "
+            f"for scale={view.scale} and ratio={view.ratio}"
+        )
+    count = len(indices)
+    placed = view.place(indices, seed, np.zeros(count, np.int32))
+    affine = np.array([1.0, 0, 0, 1, 0, 0]) if placed.affine is None else placed.affine
+    # the canvas is transposed, then its columns and rows are flipped, then it is cut
+    swap, left, top = placed.orientation >> np.array([[2], [1], [0]]) & 1
+    columns, rows = 1 - 2 * left, 1 - 2 * top
+    last = placed.canvas_size - 1
+    across, down = left * last - placed.corner[:, 1], top * last - placed.corner[:, 0]
+    stay = 1 - swap
+    turn = np.stack([columns * stay, columns * swap, rows * swap, rows * stay, across, down], 1)
+    return (
+        np.broadcast_to(affine, (count, 6)).astype(np.float32),
+        turn.astype(np.int32),
+        placed.described,
+    )
 
 
 RCDB: Final = ContourFormula()

@@ -15,6 +15,7 @@ import numpy as np
 from numba import float32, int32, int64, uint8, uint16, uint32, uint64
 from numpy.typing import NDArray
 
+from fdsl_gpu.backends.numba.compiling import plain
 from fdsl_gpu.backends.numba.threads import share_out
 from fdsl_gpu.formulas.contour_drawing import MAX_VERTICES, ContourInstance, unit_circle
 from fdsl_gpu.formulas.line_noise import gradients
@@ -25,6 +26,7 @@ compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 _MASKS: Final = (None, "M1", "M2", "M3")
 _NO_MASKS: Final = np.empty((0, 0, 0), np.uint8)
+_NO_VIEW: Final = np.empty((0, 6), np.float32), np.empty((0, 6), np.int32)
 SIDE_BY_SIDE: Final = 4
 """Pixels of each line that are drawn side by side: with 6 and more the waste outweighs the gain."""
 _local: Final = threading.local()
@@ -42,6 +44,9 @@ def draw(
     first = np.cumsum(sizes) - sizes
     circles = np.concatenate([unit_circle(int(size)) for size in sizes], 1)  # [2, sum of sizes]
     circle_at = first[which].reshape(instance.num_vertices.shape)
+    affine, turn = _NO_VIEW
+    if instance.affine is not None and instance.turn is not None:
+        affine, turn = plain(instance.affine, np.float32), plain(instance.turn, np.int32)
 
     def work(start: int, stop: int) -> None:
         part = slice(start, stop)
@@ -56,6 +61,8 @@ def draw(
             instance.step[part],
             instance.amplitude[part],
             instance.key[part],
+            affine[part],
+            turn[part],
             circle_at[part],
             circles,
             gradients(),
@@ -119,6 +126,17 @@ def move(place, pixel, toward, reach, amplitude, first_word, keys, gradient, buf
         moved = place[v] + toward[v] * (reach[v] - amplitude * near[v])
         place[v] = moved
         pixel[v] = int32(moved)
+
+
+@compiled
+def place(x, y, affine, turn, column, row):
+    """Pixels of the image of all vertices; see fdsl_gpu.formulas.contour_drawing.pixels."""
+    a, b, c, d, e, f = affine
+    p, q, r, s, left, top = turn
+    for v in range(len(x)):
+        u, w = int32((a * x[v] + b * y[v]) + e), int32((c * x[v] + d * y[v]) + f)
+        column[v] = int32(int32(int32(p * u) + int32(q * w)) + left)
+        row[v] = int32(int32(int32(r * u) + int32(s * w)) + top)
 
 
 @compiled
@@ -284,6 +302,8 @@ def draw_part(
     step,
     amplitude,
     key,
+    affine,
+    turn,
     circle_at,
     circles,
     gradient,
@@ -327,6 +347,8 @@ def draw_part(
                 move(x, column[1:], cos, reach, length, word, keys, gradient, buffer)
                 word = uint32(word + uint32(1))
                 move(y, row[1:], sin, reach, length, word, keys, gradient, buffer)
+                if len(affine):
+                    place(x, y, affine[i], turn[i], column[1:], row[1:])
                 column[0], row[0] = column[count], row[count]
                 word = mix(uint32(orbit), keys[2], keys[3])
                 gray = min(uint64(uint64(word) * uint64(max_gray + 1)) >> uint64(32), uint64(255))

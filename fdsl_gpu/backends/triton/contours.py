@@ -105,7 +105,13 @@ def _draw_chunk(
     polygon_blocks = -(-max_vertices // LINES)
     one_warp = launch_options(num_warps=1)
     kernels.contour_move_kernel[(count * num_contours, polygon_blocks)](
-        params, circles, noise, points, circles.shape[1], **one_warp
+        params,
+        circles,
+        noise,
+        points,
+        circles.shape[1],
+        VIEWED=instance.affine is not None,
+        **one_warp,
     )
     draw_lines(
         params,
@@ -168,6 +174,10 @@ def _pack(instance: ContourInstance, rows: NDArray[np.int32]) -> None:
     put(rows, kernels.AMPLITUDE, instance.amplitude)
     put(rows, kernels.WAVE, np.full(rows.shape[:2], instance.wave, np.float32))
     put(rows, kernels.KEY, instance.key)
+    # all contours of an image are seen alike
+    for offset, values in ((kernels.AFFINE, instance.affine), (kernels.TURN, instance.turn)):
+        if values is not None:
+            put(rows, offset, np.broadcast_to(values[:, None], (*rows.shape[:2], 6)))
 
 
 def _circle_at(num_vertices: NDArray[np.int32]) -> NDArray[np.int32]:
