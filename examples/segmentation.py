@@ -116,7 +116,9 @@ def main(
         losses.append(loss.item())
     net.eval()
     seen = []
-    held_out = FormulaStream(dataset, batch_size, num_samples=num_val, split="val", **settings)
+    held_out = FormulaStream(
+        dataset, batch_size, num_samples=num_val, split="val", drop_last=False, **settings
+    )
     with torch.no_grad(), precision:
         for images, masks in held_out:
             seen.append((images, masks, net((images / 255 - 0.2) / 0.3)))

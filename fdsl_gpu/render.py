@@ -199,7 +199,7 @@ class Renderer:
             arrays = drawn if self.backend == "triton" else [each.numpy() for each in drawn]
             draw(instance, *arrays)
         if self.dataset.target == "mask":
-            target = drawn[1].long()
+            target = _empty(drawn[1].shape, where, torch.int64).copy_(drawn[1])
         elif self.dataset.target == "multi_hot":
             target = torch.from_numpy(instance.multi_hot)
         else:
@@ -253,10 +253,12 @@ class Normalisation:
         return (pixels * scale).add_(shift).to(self.dtype, memory_format=self.memory_format)
 
 
-def _empty(shape: tuple[int, ...], device: torch.device) -> Tensor:
+def _empty(
+    shape: tuple[int, ...], device: torch.device, dtype: torch.dtype = torch.uint8
+) -> Tensor:
     if device.type == "cpu":
-        return empty_images(shape)
-    return torch.empty(shape, dtype=torch.uint8, device=device)
+        return empty_images(shape, dtype)
+    return torch.empty(shape, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=16)

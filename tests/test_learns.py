@@ -28,7 +28,7 @@ def test_a_data_set_is_learnt_and_judged(learns, quick):
     single, masks, several = learns.study(quick)
     assert (single["categories"], single["images"], single["chance"]) == ("1000", "256", "0.1")
     assert float(single["times_chance"]) == pytest.approx(10 * float(single["score"]), abs=0.1)
-    assert (masks["categories"], masks["images"], masks["low"]) == ("254", "24", "")
+    assert (masks["categories"], masks["images"], masks["low"]) == ("254", "48", "")
     assert float(masks["chance"]) == pytest.approx(100 / 254, abs=1e-3)
     assert 100 / 254 < float(masks["prior"]) < 50
     # one to five of 1,000 categories, three on average; two runs of 256 images

@@ -58,8 +58,19 @@ def test_a_batch_that_is_kept_stays_as_it_was():
     assert len({batch.data_ptr() for batch in batches}) == 6
 
 
+def test_masks_lie_in_memory_that_is_used_again():
+    places = set()
+    for first in range(0, 32, 4):
+        images, masks = render("segrcdb", range(first, first + 4), image_size=512)
+        assert masks.dtype == torch.int64 and masks.max() > 200
+        places |= {images.data_ptr(), masks.data_ptr()}
+        del images, masks
+    assert len(places) == 2
+    assert empty_images((2, 1024, 1024), torch.float64).dtype == torch.float64
+
+
 def test_no_more_than_some_pieces_are_kept():
-    for size in range(512, 600, 8):
+    for size in range(512, 640, 8):
         empty_images((4, 3, size, size))
     assert len(_local.kept) == KEPT
     empty_images((3, 8, 8))

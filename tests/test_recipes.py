@@ -10,15 +10,18 @@ from fdsl_gpu.settings import load_settings
 def test_every_recipe_is_a_run_that_could_start(name):
     config = load_settings(PretrainConfig, recipe_path(name))
     config.validate()
-    assert config.spec().num_classes == 1000
+    assert config.spec().num_classes == (21_000 if "-21k-" in name else 1_000)
     assert config.image_size == 224 < (config.canvas_size or 0)
 
 
 def test_recipes_say_what_was_published():
     names = [f"fractaldb-1k-{model}" for model in ("resnet50", "deit-tiny")]
     names += ["ofdb-1k-deit-tiny", "1p-frac-vit-tiny"]
+    names += ["rcdb-21k-deit-base", "visualatom-21k-deit-base"]
     assert set(names) == set(list_recipes())
-    resnet, deit, ofdb, one = (load_settings(PretrainConfig, recipe_path(name)) for name in names)
+    resnet, deit, ofdb, one, rcdb, atom = (
+        load_settings(PretrainConfig, recipe_path(name)) for name in names
+    )
     assert (resnet.opt, resnet.lr, resnet.weight_decay, resnet.batch_size) == (
         "sgd",
         0.1,
@@ -39,6 +42,12 @@ def test_recipes_say_what_was_published():
         assert config.num_updates == 240_000
         assert config.warmup_epochs * config.updates_per_epoch == 5_000
         assert config.spec().settings()["num_turns"] == 1  # one image a category
+    # 1,000 images of each of 21,000 categories, 64 on each of 128 GPUs
+    for config in (rcdb, atom):
+        assert (config.epoch_size, config.batch_size) == (21_000_000, 64 * 128)
+        assert (config.opt, config.lr, config.epochs) == ("adamw", 1e-3, 90)
+    assert rcdb.warmup_epochs == 5
+    assert round(atom.warmup_epochs * atom.updates_per_epoch) == 5_000
 
 
 def test_the_command_line_overrides_a_recipe():

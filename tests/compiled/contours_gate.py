@@ -33,8 +33,8 @@ AMD_BUILDS = on_amd(launched)
 
 
 def test_few_variants_and_none_that_depends_on_a_value():
-    # move with and without a view; lines, fills' mask; measure with and without fills; fills with and without holes;
-    # shades of one and three channels with and without labels
+    # move with and without a view; lines, fills' mask; measure with and without fills; fills with
+    # and without holes; shades of one and three channels with and without labels
     check_variants(BUILDS, 2 + 2 + 2 + 2 + 4)
 
 
