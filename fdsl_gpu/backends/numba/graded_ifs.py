@@ -12,8 +12,8 @@ import numpy as np
 from numba import float32, uint8, uint32
 from numpy.typing import NDArray
 
-from fdsl_gpu.backends.numba import blur as blurring
 from fdsl_gpu.backends.numba import (
+    bits,
     diamond_square,
     graded_counting,
     ifs,
@@ -22,6 +22,7 @@ from fdsl_gpu.backends.numba import (
     sixteen,
     walking,
 )
+from fdsl_gpu.backends.numba import blur as blurring
 from fdsl_gpu.backends.numba.blur import blur
 from fdsl_gpu.backends.numba.compiling import cached, checksum, compiled, plain
 from fdsl_gpu.backends.numba.diamond_square import (
@@ -47,7 +48,7 @@ from fdsl_gpu.formulas.graded_drawing import GradedInstance
 __all__ = ["draw"]
 
 _SOURCES: Final = checksum(
-    blurring, diamond_square, graded_counting, ifs, lanes, rng, sixteen, walking
+    bits, blurring, diamond_square, graded_counting, ifs, lanes, rng, sixteen, walking
 )
 _local: Final = threading.local()
 

@@ -10,7 +10,15 @@ from numba.extending import intrinsic
 
 from fdsl_gpu.backends.numba.lanes import FLOATS, LANES, WORDS
 
-__all__ = ["any_set", "as_floats", "entries", "lane", "load_bytes", "store_bytes"]
+__all__ = [
+    "any_set",
+    "as_floats",
+    "entries",
+    "lane",
+    "load_bytes",
+    "store_bytes",
+    "store_interleaved",
+]
 
 _WORD, _BYTES = ir.IntType(32), ir.VectorType(ir.IntType(8), LANES)
 
@@ -51,6 +59,23 @@ def store_bytes(typing_context: Any, array: Any, offset: Any, words: Any) -> Any
         return context.get_dummy_value()
 
     return types.void(array, types.int64, WORDS), generate
+
+
+@intrinsic
+def store_interleaved(typing_context: Any, array: Any, offset: Any, even: Any, odd: Any) -> Any:
+    """Put words into an array from an offset on, one of each in turn."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array_, offset_, even_, odd_ = arguments
+        order = [ir.Constant(_WORD, k // 2 + LANES * (k % 2)) for k in range(2 * LANES)]
+        both = ir.VectorType(_WORD, 2 * LANES)
+        words = builder.shuffle_vector(even_, odd_, ir.Constant(both, order))
+        data = context.make_array(signature.args[0])(context, builder, array_).data
+        start = builder.bitcast(builder.gep(data, [offset_]), both.as_pointer())
+        builder.store(words, start, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, WORDS, WORDS), generate
 
 
 @intrinsic
