@@ -1,10 +1,16 @@
-"""Segmentation: a timm backbone learns the masks of SegRCDB, and a figure shows what it sees."""
+"""Segmentation: a timm backbone learns the masks of SegRCDB, and a figure shows what it sees.
+
+A row of the figure is an image, its mask, and the prediction. The backbone's weights are saved
+beside it; those of a ResNet fit timm's classifier as they are. `main(model="convnext_atto")` takes
+another one: any timm model that gives features at several scales.
+"""
 
 from pathlib import Path
 
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_model
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate, pad
 
@@ -78,6 +84,7 @@ def main(
     width=32,
     lr=6e-3,
     num_val=64,
+    seed=0,
     dtype=torch.float32,
     output=Path("segmentation.png"),
     # 254 categories, 32 contours an image and M1 as published; this is learnt in a minute
@@ -90,20 +97,20 @@ def main(
         mask=mask, num_categories=num_categories, num_instances=num_instances
     )
     num_classes = dataset.num_classes
-    settings = {"image_size": image_size, "channels": 1, "device": device}
+    settings = {"image_size": image_size, "channels": 1, "device": device, "seed": seed}
     loader = FormulaLoader(
         FormulaStream(dataset, batch_size, num_samples=steps * batch_size, **settings),
         mean=(0.2,),
         std=(0.3,),
         channels_last=True,
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net = SegmentationModel(model, num_classes, width).to(device, memory_format=torch.channels_last)
     precision = torch.autocast(device, dtype, enabled=dtype != torch.float32)
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     losses = []
-    for images, masks in loader:
+    for step, (images, masks) in enumerate(loader, 1):
         # neighbours say the same: some pixels of a batch teach as much as all, at less cost
         chosen = torch.randint(masks.numel(), (num_pixels * batch_size,), device=device)
         with precision:
@@ -114,6 +121,8 @@ def main(
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
+        if step % 50 == 0:
+            print(f"step {step} of {steps}, loss {losses[-1]:.3f}", flush=True)
     net.eval()
     seen = []
     held_out = FormulaStream(
@@ -125,10 +134,12 @@ def main(
     images, masks, predicted = (torch.cat(parts).cpu() for parts in zip(*seen, strict=True))
     scores = judged(predicted, masks, num_classes)
     figure(images[:8], masks[:8], predicted[:8], num_classes).save(output)
+    weights = output.with_suffix(".safetensors")
+    save_model(net.backbone, str(weights))
     print(
         f"{steps} steps, loss {losses[-1]:.3f}; of the labelled pixels of {len(masks)} held-out "
         f"images {scores['right']:.1%} right (the most frequent category: "
-        f"{scores['frequent']:.1%}), mean IoU {scores['mean_iou']:.2f}; see {output}"
+        f"{scores['frequent']:.1%}), mean IoU {scores['mean_iou']:.2f}; see {output} and {weights}"
     )
     return losses, scores
 

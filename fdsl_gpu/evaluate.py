@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from fdsl_gpu.backends import Backend
 from fdsl_gpu.finetune_config import FinetuneConfig
@@ -70,6 +71,35 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class Precision:
+    """Mean average precision of a model on images of several categories, with its 95 % interval.
+
+    Args:
+        images: What was looked at.
+        num_images: How many.
+        mean: Mean over the images, per cent.
+        low: Lower end of the interval, per cent.
+        high: Upper end.
+        chance: What a ranking at random has, per cent.
+    """
+
+    images: str
+    num_images: int
+    mean: float
+    low: float
+    high: float
+    chance: float
+
+    def __str__(self) -> str:
+        """A sentence."""
+        return (
+            f"mean average precision {self.mean:.2f} % of {self.num_images:,} {self.images} "
+            f"(95 % interval {self.low:.2f} to {self.high:.2f}; a ranking at random has "
+            f"{self.chance:.2f} %)"
+        )
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Accuracy of a model, with its 95 % confidence interval (Wilson's).
 
@@ -98,8 +128,8 @@ class Evaluation:
         )
 
 
-def evaluate(config: EvaluateConfig) -> Evaluation:
-    """Measure a model's accuracy.
+def evaluate(config: EvaluateConfig) -> Evaluation | Precision:
+    """Measure a model's accuracy, or its precision where images have several categories.
 
     Args:
         config: Weights, and what to try them on.
@@ -153,16 +183,16 @@ def _pretraining(config: EvaluateConfig, weights: WeightsFile) -> PretrainConfig
     )
 
 
-def _on_fractals(run: PretrainConfig, weights: WeightsFile, device: torch.device) -> Evaluation:
+def _on_fractals(
+    run: PretrainConfig, weights: WeightsFile, device: torch.device
+) -> Evaluation | Precision:
     run.validate()
-    if (kind := run.spec().target) != "class":
-        raise ValueError(
-            f"accuracy needs one label an image; data set {run.dataset!r} has {kind} targets"
-        )
     trainer = Trainer(run, Ranks(0, 1, device))
     load_weights(trainer.model, weights, new_head=False)
-    _, percent = trainer.validate(trainer.model)
     images, num_classes = f"held-out images of {run.dataset}", trainer.spec.num_classes
+    if trainer.spec.target == "multi_hot":
+        return _precision(images, *trainer.precisions(trainer.model))
+    _, percent = trainer.validate(trainer.model)
     return _evaluation(images, run.val_size, num_classes, percent)
 
 
@@ -192,6 +222,12 @@ def _on_target(
     pictures = Pictures(target, settings, training=False)
     percent = top1(model.to(device), pictures, target.test, settings, device)
     return _evaluation(f"test images of {name}", len(target.test), len(target.classes), percent)
+
+
+def _precision(images: str, precisions: Tensor, chance: float) -> Precision:
+    count, mean = len(precisions), 100 * float(precisions.mean())
+    spread = 100 * Z * float(precisions.std()) / math.sqrt(count) if count > 1 else math.nan
+    return Precision(images, count, mean, mean - spread, mean + spread, 100 * chance)
 
 
 def _evaluation(images: str, count: int, num_classes: int, percent: float) -> Evaluation:

@@ -20,9 +20,10 @@ __all__ = ["empty_images"]
 
 LEAST: Final = 2**20
 """Bytes from which on memory is kept: what is smaller the allocator keeps by itself."""
-KEPT: Final = 9
-"""Pieces a thread keeps: of images, of masks as drawn and of masks as targets, one each that is
-drawn into, drawn ahead and in use."""
+KEPT: Final = 3
+"""Pieces of a size: one that is drawn into, one drawn ahead, one in use."""
+SIZES: Final = 3
+"""Sizes, to the power of two: of images, of masks as they are drawn, of masks as targets."""
 
 _local: Final = threading.local()
 
@@ -41,14 +42,17 @@ def empty_images(shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Te
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST:
         return torch.empty(shape, dtype=dtype)
-    kept: list[NDArray[Any]] = _local.__dict__.setdefault("kept", [])
-    free = [k for k in range(len(kept)) if kept[k].size == size and _is_unused(kept, k)]
-    memory = kept.pop(free[0]) if free else np.empty(size, np.uint8)
-    kept.append(memory)
-    del kept[:-KEPT]  # what was used last stays
-    return torch.from_numpy(memory).view(dtype).view(shape)
+    kept: dict[int, list[NDArray[Any]]] = _local.__dict__.setdefault("kept", {})
+    pieces = kept.pop(size.bit_length(), [])
+    free = [k for k in range(len(pieces)) if pieces[k].size >= size and _is_unused(pieces, k)]
+    memory = pieces.pop(free[0]) if free else np.empty(size, np.uint8)
+    # what was used last stays, and comes last
+    kept[size.bit_length()] = [*pieces, memory][-KEPT:]
+    for old in list(kept)[:-SIZES]:
+        del kept[old]
+    return torch.from_numpy(memory[:size]).view(dtype).view(shape)
 
 
-def _is_unused(kept: list[NDArray[Any]], number: int) -> bool:
+def _is_unused(pieces: list[NDArray[Any]], number: int) -> bool:
     """Whether no tensor lies in it: each refers to the array that it was made from."""
-    return sys.getrefcount(kept[number]) == 2  # the list, and the argument of getrefcount
+    return sys.getrefcount(pieces[number]) == 2  # the list, and the argument of getrefcount

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-__all__ = ["average_precisions", "multi_hot_losses"]
+__all__ = ["average_precisions", "multi_hot_losses", "ranked_at_random"]
 
 
 def multi_hot_losses(logits: Tensor, target: Tensor) -> Tensor:
@@ -52,3 +53,18 @@ def average_precisions(logits: Tensor, target: Tensor) -> Tensor:
     hits = target.gather(1, order)
     ranks = hits.new_tensor(range(1, hits.shape[1] + 1))
     return (hits * hits.cumsum(1) / ranks).sum(1) / hits.sum(1)
+
+
+def ranked_at_random(target: Tensor, seed: int = 0) -> float:
+    """Mean average precision of logits that know nothing: what a model's is to be compared with.
+
+    Args:
+        target: 1 for the categories that are there, at least one, else 0, [N, K].
+        seed: Seed of the ranking.
+
+    Returns:
+        In [0, 1].
+    """
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.rand(target.shape, generator=generator).to(target.device)
+    return float(average_precisions(logits, target).mean())

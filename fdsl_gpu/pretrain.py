@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from fdsl_gpu.settings import plain_settings
 from fdsl_gpu.trainer import Trainer
 
 __all__ = ["PretrainConfig", "Progress", "Report", "Speed", "pretrain"]
+
+_log: Final = logging.getLogger("fdsl_gpu")
 
 _LEARNED: Final = ("update", "epoch", "images", "lr", "loss")
 _SPEED: Final = ("update", "seconds", "img_s", "draw_share", "wait_share")
@@ -127,6 +130,8 @@ def pretrain(config: PretrainConfig, report: Report | None = None) -> Progress:
             if state is not None:
                 check_same_run(state["settings"], config, config.output / LAST)
                 trainer.load_state_dict(state)
+            if trainer.update_number == config.num_updates and ranks.is_first:
+                _log.info("the run in %s was at its end: nothing is left to draw", config.output)
         run = _Run(config, ranks, trainer)
         while trainer.update_number < config.num_updates:
             run.advance()

@@ -11,7 +11,7 @@ from fdsl_gpu.augment import Augmentation
 from fdsl_gpu.backends import Backend
 from fdsl_gpu.datasets import DatasetSpec, did_you_mean, get_dataset
 from fdsl_gpu.formulas.view import Crop, View
-from fdsl_gpu.render import Split
+from fdsl_gpu.render import Split, check_view
 from fdsl_gpu.settings import NamedSettings, check_choices
 
 __all__ = ["PretrainConfig"]
@@ -211,21 +211,23 @@ class PretrainConfig:
         """
         check_choices(self)
         self._check_ranges()
-        self.view("train")
         self.augmentation()
         self._check_names()
         self._check_device()
         spec = self.spec()
         if spec.target == "mask":
             raise ValueError(
-                f"pre-training needs labels; data set {self.dataset!r} has {spec.target} targets"
+                f"pre-training needs labels; data set {self.dataset!r} has {spec.target} targets: "
+                "examples/segmentation.py trains a backbone on masks"
             )
-        if spec.target == "multi_hot" and (self.mixup or self.cutmix or self.smoothing):
+        blended = {name: getattr(self, name) for name in ("mixup", "cutmix", "smoothing")}
+        if spec.target == "multi_hot" and any(blended.values()):
+            flags = " ".join(f"--{name} 0" for name, value in blended.items() if value)
             raise ValueError(
                 f"images of {self.dataset!r} have several categories, which are neither mixed nor "
-                f"smoothed: pass mixup 0, cutmix 0 and smoothing 0, got {self.mixup}, "
-                f"{self.cutmix} and {self.smoothing}"
+                f"smoothed: pass {flags}"
             )
+        check_view(spec, self.view("train"))
 
     def _check_ranges(self) -> None:
         for name in _AT_LEAST_ONE:

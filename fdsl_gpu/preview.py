@@ -97,9 +97,10 @@ def preview(config: PreviewConfig) -> Path:
 def _rows_of_one(config: PreviewConfig) -> Rows:
     """A row a category, or rows of the first samples."""
     dataset = get_dataset(config.dataset).replace(**config.dataset_settings)
-    title = f"{dataset.name}   {dataset.num_classes:,} categories"
-    categories = _categories(config, dataset)
     has_masks = dataset.target == "mask"
+    # masks have a class for the background
+    title = f"{dataset.name}   {dataset.num_classes - has_masks:,} categories"
+    categories = _categories(config, dataset)
     _check_sheet(config, len(categories) or config.rows * (1 + has_masks))
     renderer = _renderer(config, dataset)
     make_folder(config.output.parent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Final, Literal, get_args
 
@@ -113,6 +113,31 @@ def describe(
     return described
 
 
+def check_view(dataset: DatasetSpec, view: View) -> None:
+    """Refuse a view that a data set cannot be drawn through.
+
+    Raises:
+        ValueError: Its formula draws the whole canvas only, or the view asks for too much.
+    """
+    formula: Any = dataset.formula
+    if not view.is_plain and not getattr(formula, "draws_views", False):
+        plain = View(view.image_size, supersample=view.supersample)
+        names = [field.name for field in fields(view)]
+        changed = {n: getattr(view, n) for n in names if getattr(view, n) != getattr(plain, n)}
+        raise ValueError(
+            f"data set {dataset.name!r} can be drawn at any image_size, but its whole canvas only, "
+            f"not through a view with {changed}: leave that out and augment the drawn images (in "
+            "timm: --no-aug, or ?pipeline=host)"
+        )
+    if view.supersample > 1 and dataset.target == "mask":
+        raise ValueError(
+            f"data set {dataset.name!r} has masks, which cannot be averaged; pass "
+            f"supersample=1, got {view.supersample}"
+        )
+    if hasattr(formula, "check_view"):
+        formula.check_view(view.drawn)
+
+
 def global_indices(indices: ArrayLike | Tensor) -> NDArray[np.uint64]:
     """Indices as unsigned integers, checked."""
     values = indices.cpu().numpy() if isinstance(indices, Tensor) else np.asarray(indices)
@@ -153,16 +178,7 @@ class Renderer:
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        if not self.view.is_plain and not getattr(self.dataset.formula, "draws_views", False):
-            raise ValueError(
-                f"data set {self.dataset.name!r} can be drawn at any image_size, but not through "
-                f"{self.view}; pass an integer"
-            )
-        if self.view.supersample > 1 and self.dataset.target == "mask":
-            raise ValueError(
-                f"data set {self.dataset.name!r} has masks, which cannot be averaged; pass "
-                f"supersample=1, got {self.view.supersample}"
-            )
+        check_view(self.dataset, self.view)
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be in [0, 2**64), got {self.seed}")
         if self.split not in get_args(Split):

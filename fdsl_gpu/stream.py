@@ -166,6 +166,7 @@ class FormulaStream(IterableDataset[Any]):
         """Go on where another stream of the same data set, version, seed and split was.
 
         World size, batch size, worker count, device and backend may differ: the position is global.
+        So may the view, which no state holds: what follows is drawn through that of this stream.
 
         Raises:
             ValueError: The state is that of another stream.

@@ -129,7 +129,8 @@ def create_dataset(
     if spec.target != "class":
         raise ValueError(
             f"timm's pipeline is for class labels, and the targets of {spec.name!r} are of kind "
-            f"{spec.target!r}; use a FormulaStream or `fdsl-gpu pretrain`"
+            f"{spec.target!r}; use a FormulaStream, as examples/segmentation.py does for masks, or "
+            "`fdsl-gpu pretrain` for several categories"
         )
     if num_samples is None:
         num_samples = IMAGES_PER_CLASS[SPLITS[split]] * spec.num_classes

@@ -18,7 +18,7 @@ from torch.autograd import backward
 from torch.nn.functional import cross_entropy
 
 from fdsl_gpu.loader import FormulaLoader, MixupFn
-from fdsl_gpu.multi_hot import average_precisions, multi_hot_losses
+from fdsl_gpu.multi_hot import average_precisions, multi_hot_losses, ranked_at_random
 from fdsl_gpu.pretrain_config import PretrainConfig
 from fdsl_gpu.ranks import Ranks
 from fdsl_gpu.render import Split
@@ -207,6 +207,24 @@ class Trainer:
         totals = self.ranks.total(torch.cat([sums, sums.new_tensor([seen])]))
         total_loss, total_score, num_seen = totals.tolist()
         return total_loss / num_seen, 100 * total_score / num_seen
+
+    @torch.no_grad()
+    def precisions(self, model: nn.Module) -> tuple[Tensor, float]:
+        """Average precision of each held-out image of several categories, and a random ranking's.
+
+        On one rank; [val_size], and the mean of the other, in [0, 1].
+        """
+        if self.val_loader is None:
+            raise ValueError("val_size is 0: there are no held-out images to validate on")
+        model.eval()
+        self.val_loader.set_epoch(0)
+        found, labels = [], []
+        for images, target in self.val_loader:
+            with self._autocast():
+                logits = model(images).float()
+            found.append(average_precisions(logits, target))
+            labels.append(target)
+        return torch.cat(found), ranked_at_random(torch.cat(labels), self.config.seed)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on exactly; the names are timm's where it has one.

@@ -198,5 +198,5 @@ def test_settings_out_of_range_are_refused_by_name(settings, message):
 
 
 def test_other_views_are_refused():
-    with pytest.raises(ValueError, match="'bezier-1k' can be drawn at any image_size, but not"):
+    with pytest.raises(ValueError, match="'bezier-1k' can be drawn at any image_size, but"):
         render("bezier-1k", [0], image_size=View(32, canvas_size=64, crop="center"))

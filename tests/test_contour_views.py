@@ -7,7 +7,7 @@ import pytest
 import torch
 from contour_cases import SMALL, blank
 
-from fdsl_gpu import FormulaStream, describe, render
+from fdsl_gpu import FormulaStream, describe, get_dataset, render
 from fdsl_gpu.backends.numba.contours import draw
 from fdsl_gpu.formulas.base import View
 from fdsl_gpu.formulas.contour_drawing import pixels, polygons
@@ -109,8 +109,27 @@ def test_published_crops_can_be_pre_trained_with():
     PretrainConfig(dataset="rcdb-1k", crop="resized", canvas_size=512, device="cpu").validate()
 
 
-@pytest.mark.parametrize("changes", [{"scale": (1e-6, 1.0)}, {"ratio": (0.01, 1.0)}])
+@pytest.mark.parametrize(
+    "changes", [{"scale": (1e-6, 1.0)}, {"ratio": (0.01, 1.0)}, {"ratio": (1.0, 90.0)}]
+)
 def test_windows_that_enlarge_too_much_are_refused(changes):
     view = View(2048, crop="resized", **{"scale": (0.01, 1.0), **changes})
-    with pytest.raises(ValueError, match=r"image_size / sqrt\(scale \* ratio\) must be at most"):
-        RCDB.instance(INDICES, 0, view)
+    with pytest.raises(ValueError, match="a side of at most 131072 pixels, got .* raise the least"):
+        render("rcdb-1k", [0], image_size=view)
+    mixture = get_dataset("rcdb-1k+visualatom-1k")
+    with pytest.raises(ValueError, match="a side of at most 131072 pixels"):
+        FormulaStream(mixture, 4, image_size=view)
+
+
+def test_the_windows_that_are_taken_where_none_fits_are_bounded_too():
+    # a ratio of 0.01 never fits: the longest window of that ratio has 1 % of the canvas's width
+    view = View(8192, crop="resized", scale=(1.0, 1.0), ratio=(0.01, 0.01))
+    with pytest.raises(ValueError, match="got 819200"):
+        RCDB.check_view(view)
+    RCDB.check_view(View(8192, crop="resized", scale=(1.0, 1.0), ratio=(0.1, 0.1)))
+
+
+def test_a_run_with_such_windows_leaves_nothing_behind(tmp_path):
+    run = PretrainConfig(dataset="rcdb-1k", crop="resized", crop_scale=(1e-12, 1.0), device="cpu")
+    with pytest.raises(ValueError, match="lie too far apart"):
+        run.validate()

@@ -307,5 +307,5 @@ def test_settings_out_of_range_are_named(settings, words):
 
 
 def test_views_are_refused_by_name():
-    with pytest.raises(ValueError, match="wacv-1k.*pass an integer"):
+    with pytest.raises(ValueError, match="wacv-1k.*whole canvas only, .*'crop': 'random'"):
         render("wacv-1k", [0], image_size=View(32, 48, crop="random"))

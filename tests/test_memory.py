@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fdsl_gpu import render
-from fdsl_gpu.memory import KEPT, LEAST, _local, empty_images
+from fdsl_gpu.memory import KEPT, LEAST, SIZES, _local, empty_images
 
 SHAPE = (4, 3, 512, 512)
 
@@ -70,11 +70,19 @@ def test_masks_lie_in_memory_that_is_used_again():
 
 
 def test_no_more_than_some_pieces_are_kept():
-    for size in range(512, 640, 8):
-        empty_images((4, 3, size, size))
-    assert len(_local.kept) == KEPT
+    for size in range(512, 2048, 64):
+        held = [empty_images((3, size, size)) for _ in range(5)]
+    assert len(held) == 5 and len(_local.kept) == SIZES
+    assert all(len(pieces) == KEPT for pieces in _local.kept.values())
+    before = list(_local.kept)
     empty_images((3, 8, 8))
-    assert len(_local.kept) == KEPT
+    assert list(_local.kept) == before
+
+
+def test_a_piece_serves_what_is_a_little_smaller():
+    place = empty_images(SHAPE).data_ptr()
+    smaller = empty_images((3, *SHAPE[1:]))
+    assert smaller.data_ptr() == place and smaller.shape == (3, *SHAPE[1:])
 
 
 def test_each_thread_has_memory_of_its_own():

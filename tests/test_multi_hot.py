@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from fdsl_gpu.multi_hot import average_precisions, multi_hot_losses
+from fdsl_gpu.evaluate import EvaluateConfig, evaluate
+from fdsl_gpu.multi_hot import average_precisions, multi_hot_losses, ranked_at_random
 from fdsl_gpu.pretrain import PretrainConfig, pretrain
 
 
@@ -42,6 +43,12 @@ def test_average_precision_is_the_mean_over_those_that_are_there():
     assert (perfect == 1).all()
 
 
+def test_a_ranking_at_random_of_one_category_has_the_mean_of_inverse_ranks():
+    target = torch.nn.functional.one_hot(torch.arange(20_000) % 10, 10).float()
+    expected = sum(1 / rank for rank in range(1, 11)) / 10
+    assert ranked_at_random(target, 0) == pytest.approx(expected, rel=0.03)
+
+
 def config(folder, **settings):
     settings = {
         "dataset": "wacv-1k-multi",
@@ -74,8 +81,17 @@ def test_a_run_logs_its_mean_average_precision(tmp_path):
     assert end.learned["val_map"] == float(rows[-1]["val_map"])
 
 
+def test_a_run_is_evaluated_by_its_mean_average_precision(tmp_path):
+    end = pretrain(config(tmp_path / "run", ema_decay=None))
+    result = evaluate(EvaluateConfig(tmp_path / "run", num_samples=32))
+    # the held-out images that the run itself was judged on
+    assert result.mean == pytest.approx(end.learned["val_map"], rel=1e-4)
+    assert result.low < result.mean < result.high and 40 < result.chance < 90
+    assert str(result).startswith(f"mean average precision {result.mean:.2f} % of 32 held-out")
+
+
 def test_what_several_categories_cannot_have_is_said(tmp_path):
-    with pytest.raises(ValueError, match="pass mixup 0, cutmix 0 and smoothing 0, got 0.8"):
-        config(tmp_path, mixup=0.8).validate()
-    with pytest.raises(ValueError, match="'segrcdb' has mask targets"):
+    with pytest.raises(ValueError, match="pass --mixup 0 --smoothing 0$"):
+        config(tmp_path, mixup=0.8, smoothing=0.1).validate()
+    with pytest.raises(ValueError, match="'segrcdb' has mask targets: examples/segmentation.py"):
         config(tmp_path, dataset="segrcdb", dataset_settings={}).validate()

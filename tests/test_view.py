@@ -276,7 +276,7 @@ def test_a_formula_that_ignores_views_is_not_given_one(small_ifs):
         draw_numpy = None
 
     dataset = DatasetSpec("own", 1, SizeOnly())
-    with pytest.raises(ValueError, match="'own' can be drawn at any image_size, but not through"):
+    with pytest.raises(ValueError, match="not through a view with {'hflip': 0.5}"):
         render(dataset, [0], image_size=View(32, hflip=0.5))
 
 

@@ -58,7 +58,8 @@ class Formula(Protocol):
     def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> Any:
         """The samples with these indices: labels, shapes, placement and keys, but no pixels.
 
-        A formula with `draws_views = True` draws through any view; others only at a size.
+        A formula with `draws_views = True` draws through any view; others only at a size. One with
+        `check_view(view)` raises a ValueError there for views that ask too much of it.
         """
 
     def draw_numpy(self, instance: Any, images: NDArray[np.uint8]) -> None:

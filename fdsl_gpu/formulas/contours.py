@@ -47,8 +47,9 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 UInt32 = NDArray[np.uint32]
 
-MAX_ZOOM: Final = 2**17
-"""Coordinates are below 2048 canvas sides, and stay below 2**29 when a window is enlarged."""
+MAX_ENLARGED: Final = 2**17
+"""Side of the canvas where a window is enlarged to the image, in pixels. Vertices lie within 2,048
+sides of it, so that differences of coordinates stay below 2**30."""
 # the range that each setting must lie in: coordinates stay below 2**24 at 8,192 pixels
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "num_categories": (1, 2**24),
@@ -210,12 +211,25 @@ class ContourFormula:
             uniform(y, 1, self.max_ellipse),
         )
 
-    def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> ContourInstance:
-        """Categories, shapes, centres and keys of each sample.
+    def check_view(self, view: View) -> None:
+        """Refuse windows that are enlarged too much.
 
         Raises:
-            ValueError: A window of the view is too small to be drawn at the image's size.
+            ValueError: A window may be too small to be drawn at the image's size.
         """
+        low, high = view.ratio
+        # the least side of a window, or of the longest one of a ratio, as a share of the canvas's
+        least = min(math.sqrt(view.scale[0] * min(low, 1 / high)), high, 1 / low)
+        if view.crop == "resized" and view.image_size > MAX_ENLARGED * least:
+            raise ValueError(
+                f"contours in so small a window lie too far apart to be drawn: the whole canvas, "
+                f"enlarged alike, must have a side of at most {MAX_ENLARGED} pixels, got "
+                f"{view.image_size / least:.0f}; raise the least scale of {view.scale}, or keep "
+                f"the ratio {view.ratio} nearer to 1"
+            )
+
+    def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> ContourInstance:
+        """Categories, shapes, centres and keys of each sample."""
         affine, turn, described = _placed(view, indices, seed)
         draws = np.arange(3)[:, None] + 3 * np.arange(self.num_instances)  # [3, I]
         words = philox(seed, indices[:, None, None], draws, Purpose.INSTANCE)
@@ -279,14 +293,6 @@ def _placed(
     """How the canvas becomes the image: an affine map, then a turn of whole pixels."""
     if view.is_plain:
         return None, None, {}
-    low, high = view.ratio
-    smallest = math.sqrt(view.scale[0] * min(low, 1 / high))
-    if view.crop == "resized" and view.image_size > MAX_ZOOM * smallest:
-        raise ValueError(
-            f"contours in a window this small lie too far apart to be drawn: image_size / "
-            f"sqrt(scale * ratio) must be at most {MAX_ZOOM}, got {view.image_size / smallest:.0f} "
-            f"for scale={view.scale} and ratio={view.ratio}"
-        )
     count = len(indices)
     placed = view.place(indices, seed, np.zeros(count, np.int32))
     affine = np.array([1.0, 0, 0, 1, 0, 0]) if placed.affine is None else placed.affine

@@ -12,7 +12,7 @@ program (fractal-pretraining: generator.py, ifs.py) where the paper is silent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import ClassVar, Final, Literal, get_args
 
@@ -142,21 +142,7 @@ class GradedIfsFormula:
         return _categories(self.category_seed, self.num_categories, self.min_maps, self.max_maps)
 
     def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> GradedInstance:
-        """Categories, maps, places, colours and keys of each sample.
-
-        Raises:
-            ValueError: The view is not the whole canvas.
-        """
-        if not view.is_plain:
-            changed = [
-                field.name
-                for field in fields(view)
-                if getattr(view, field.name) != getattr(View(view.image_size), field.name)
-            ]
-            raise ValueError(
-                "sigma-factor fractals have a window of their own and are drawn on their whole "
-                f"canvas only, got a view with other {changed}; crop and turn the drawn images"
-            )
+        """Categories, maps, places, colours and keys of each sample."""
         size = view.image_size
         least, most = self.fractals
         draws = np.arange(most)[:, None] * _FRACTAL_DRAWS + np.arange(_FIXED_DRAWS)

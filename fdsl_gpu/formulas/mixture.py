@@ -83,6 +83,16 @@ class MixtureFormula:
         """Whether all parts can be drawn through any view."""
         return all(getattr(part, "draws_views", False) for part in self.parts)
 
+    def check_view(self, view: View) -> None:
+        """Refuse what one of the parts refuses.
+
+        Raises:
+            ValueError: A part cannot be drawn through the view.
+        """
+        for part in self.parts:
+            if hasattr(part, "check_view"):
+                part.check_view(view)
+
     def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> MixtureInstance:
         """Which part and which of its samples each index is, and the parts' instances of them."""
         split = indices & np.uint64(VALIDATION_INDEX)

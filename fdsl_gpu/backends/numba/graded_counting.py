@@ -56,6 +56,7 @@ class Counting(NamedTuple):
     canvas: NDArray[np.uint32]
     shifts: NDArray[np.int64]  # [9] from a pixel to the cells that light it
     sums: NDArray[np.uint32]  # [side * padded(side)] patches over each pixel
+    colors: NDArray[np.uint32]  # [256] of each level: three bytes, red lowest
 
 
 def fractals_of(instance: GradedInstance) -> Fractals:
@@ -83,6 +84,7 @@ def counting(size: int, num_walks: int) -> Counting:
         canvas=np.zeros((size + OUTSIDE) * int(padded.py_func(size + OUTSIDE)), np.uint32),
         shifts=np.zeros(9, np.int64),
         sums=np.zeros(size * int(padded.py_func(size)), np.uint32),
+        colors=np.zeros(256, np.uint32),
     )
 
 

@@ -54,7 +54,7 @@ _local: Final = threading.local()
 
 
 def draw(instance: GradedInstance, images: NDArray[np.uint8]) -> None:
-    """Draw the samples of an instance into images [N, 3, H, W]."""
+    """Draw the samples of an instance into images [N, 3, H, W], contiguous."""
     fractals = fractals_of(instance)
     looks = plain(instance.color, np.int32), plain(instance.corner, np.int32)
     noises = (
@@ -86,22 +86,21 @@ def _scratch(instance: GradedInstance) -> Any:
 
 
 @compiled
-def hues(color, packed_sectors):
-    """Red, green and blue of each level, a byte each, the red one lowest."""
-    packed = np.empty(256, np.uint32)
+def hues(color, packed_sectors, colors):
+    """Red, green and blue of each level."""
     for level in range(256):
         lost = packed_sectors[(level + color[0]) & 255]
         rgb = uint32(0)
         for channel in range(3):
             one = uint32(hsv_to_rgb(lost, channel, uint32(color[1]), uint32(color[2])))
             rgb = uint32(rgb | uint32(one << uint32(8 * channel)))
-        packed[level] = rgb
-    return packed
+        colors[level] = rgb
 
 
 @compiled
-def paint(pixels, size, sums, side, largest, colors, corner):
+def paint(pixels, size, arrays, side, largest, corner):
     """Paint the pixels with a count into those of an image [3 * H * W]."""
+    sums, colors = arrays.sums, arrays.colors
     line, zero, last = padded(side), splat(uint32(0)), splat(uint32(size - 1))
     most, levels = splat(float32(max(largest, uint32(1)))), splat(float32(255))
     beyond = splat(float32(256))
@@ -144,7 +143,7 @@ def draw_part(
             side = fractals.size[i, k]
             if side > 0:
                 largest = counted(fractals, arrays, i, k, seed, span)
-                colors = hues(color[i, k], packed_sectors)
-                paint(image.reshape(-1), size, arrays.sums, side, largest, colors, corner[i, k])
+                hues(color[i, k], packed_sectors, arrays.colors)
+                paint(image.reshape(-1), size, arrays, side, largest, corner[i, k])
         if blurs[i] > 0:
             blur(image, blurs[i])

@@ -25,9 +25,12 @@ __all__ = [
     "as_words",
     "chosen",
     "gather",
+    "instruction",
     "lane_numbers",
     "larger",
     "load",
+    "machine_of",
+    "pointer_to",
     "smaller",
     "splat",
     "spread",
@@ -80,14 +83,14 @@ def _spread(builder: Builder, scalar: Value, vector: Any) -> Value:
     return builder.shuffle_vector(first, first, _numbers([0] * vector.count))
 
 
-def _instruction(builder: Builder, name: str, result: Any, arguments: list[Value]) -> Value:
+def instruction(builder: Builder, name: str, result: Any, arguments: list[Value]) -> Value:
     """Call an instruction of the machine by LLVM's name for it."""
     signature = ir.FunctionType(result, [argument.type for argument in arguments])
     function = cgutils.get_or_insert_function(builder.module, signature, name)
     return builder.call(function, arguments)
 
 
-def _machine(context: Any) -> set[str]:
+def machine_of(context: Any) -> set[str]:
     """Features of the CPU that Numba compiles for; they are part of the key of its cache."""
     return set(context.codegen().magic_tuple()[2].split(","))
 
@@ -96,7 +99,8 @@ def _data(context: Any, builder: Builder, array_type: Any, array: Value) -> Valu
     return context.make_array(array_type)(context, builder, array).data
 
 
-def _pointer(context: Any, builder: Builder, kind: Any, array: Value, at: Value, to: Any) -> Value:
+def pointer_to(context: Any, builder: Builder, kind: Any, array: Value, at: Any, to: Any) -> Value:
+    """Where an element of an array of this kind lies, as a pointer to something else."""
     start = builder.gep(_data(context, builder, kind, array), [at])
     return builder.bitcast(start, to.as_pointer())
 
@@ -167,7 +171,7 @@ def load(typing_context: Any, array: Any, offset: Any) -> Any:
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
         array_, offset_ = arguments
-        pointer = _pointer(context, builder, signature.args[0], array_, offset_, lanes.vector)
+        pointer = pointer_to(context, builder, signature.args[0], array_, offset_, lanes.vector)
         return builder.load(pointer, align=lanes.scalar.bitwidth // 8)
 
     return lanes(array, types.int64), generate
@@ -179,7 +183,7 @@ def store(typing_context: Any, array: Any, offset: Any, lanes: Any) -> Any:
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
         array_, offset_, lanes_ = arguments
-        pointer = _pointer(context, builder, signature.args[0], array_, offset_, lanes_.type)
+        pointer = pointer_to(context, builder, signature.args[0], array_, offset_, lanes_.type)
         builder.store(lanes_, pointer, align=lanes.scalar.bitwidth // 8)
         return context.get_dummy_value()
 
@@ -194,7 +198,7 @@ def tables(typing_context: Any, array: Any, places: Any) -> Any:
         eight, found = ir.VectorType(_FLOAT, 8), []
         for place in range(len(places)):
             at = ir.Constant(_INT64, 8 * place)
-            pointer = _pointer(context, builder, signature.args[0], arguments[0], at, eight)
+            pointer = pointer_to(context, builder, signature.args[0], arguments[0], at, eight)
             row = builder.load(pointer, align=4)
             found.append(builder.shuffle_vector(row, row, _numbers(k % 8 for k in range(LANES))))
         return context.make_tuple(builder, signature.return_type, found)
@@ -230,7 +234,7 @@ def chosen(typing_context: Any, tables: Any, thresholds: Any, words: Any) -> Any
             builder.icmp_unsigned("<=", threshold, arguments[2])
             for threshold in cgutils.unpack_tuple(builder, arguments[1])
         ]
-        look_up = _look_up(builder, _machine(context), passed)
+        look_up = _look_up(builder, machine_of(context), passed)
         return context.make_tuple(builder, signature.return_type, [look_up(t) for t in tables_])
 
     return types.UniTuple(FLOATS, len(tables))(tables, thresholds, words), generate
@@ -252,13 +256,13 @@ def _look_up(builder: Builder, machine: set[str], passed: list[Value]) -> Callab
     index = _blended(builder, passed, entries)
     if "+avx512f" in machine:
         name = "llvm.x86.avx512.permvar.sf.512"
-        return lambda table: _instruction(builder, name, _FLOATS, [table, index])
+        return lambda table: instruction(builder, name, _FLOATS, [table, index])
     halves = [builder.shuffle_vector(index, index, half) for half in _HALVES]
 
     def look_up(table: Value) -> Value:
         eight = builder.shuffle_vector(table, table, _HALVES[0])
         name, result = "llvm.x86.avx2.permps", ir.VectorType(_FLOAT, 8)
-        looked = [_instruction(builder, name, result, [eight, half]) for half in halves]
+        looked = [instruction(builder, name, result, [eight, half]) for half in halves]
         return builder.shuffle_vector(*looked, _numbers(range(LANES)))
 
     return look_up
@@ -339,12 +343,12 @@ def gather(typing_context: Any, array: Any, at: Any) -> Any:
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
         data, at_ = _data(context, builder, signature.args[0], arguments[0]), arguments[1]
-        byte, machine = builder.bitcast(data, _BYTE.as_pointer()), _machine(context)
+        byte, machine = builder.bitcast(data, _BYTE.as_pointer()), machine_of(context)
         if "+avx512f" in machine:
             everywhere = ir.Constant(_MASK, [ir.Constant(ir.IntType(1), 1)] * LANES)
             name, factor = "llvm.x86.avx512.mask.gather.dpi.512", ir.Constant(_WORD, scale)
             nothing = ir.Constant(_WORDS, ir.Undefined)
-            return _instruction(builder, name, _WORDS, [nothing, byte, at_, everywhere, factor])
+            return instruction(builder, name, _WORDS, [nothing, byte, at_, everywhere, factor])
         if "+avx2" in machine:
             name, half_type = "llvm.x86.avx2.gather.d.d.256", ir.VectorType(_WORD, 8)
             everywhere, factor = _numbers([2**32 - 1] * 8), ir.Constant(_BYTE, scale)
@@ -352,7 +356,7 @@ def gather(typing_context: Any, array: Any, at: Any) -> Any:
             for half in _HALVES:
                 places = builder.shuffle_vector(at_, at_, half)
                 arguments_ = [nothing, byte, places, everywhere, factor]
-                parts.append(_instruction(builder, name, half_type, arguments_))
+                parts.append(instruction(builder, name, half_type, arguments_))
             return builder.shuffle_vector(*parts, _numbers(range(LANES)))
         gathered = _constant(0)
         for lane in range(LANES):
@@ -377,9 +381,9 @@ def append_zero(typing_context: Any, array: Any, count: Any, words: Any, test: A
         array_, count_, words_, test_ = arguments
         data = _data(context, builder, signature.args[0], array_)
         kept = builder.icmp_unsigned("==", test_, _constant(0))
-        if "+avx512f" in _machine(context):
+        if "+avx512f" in machine_of(context):
             name = "llvm.x86.avx512.mask.compress.v16i32"
-            packed = _instruction(builder, name, _WORDS, [words_, _constant(0), kept])
+            packed = instruction(builder, name, _WORDS, [words_, _constant(0), kept])
             pointer = builder.bitcast(builder.gep(data, [count_]), _WORDS.as_pointer())
             builder.store(packed, pointer, align=4)
             bits = builder.zext(builder.bitcast(kept, ir.IntType(LANES)), _INT64)

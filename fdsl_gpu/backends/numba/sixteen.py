@@ -8,7 +8,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fdsl_gpu.backends.numba.lanes import FLOATS, LANES, WORDS
+from fdsl_gpu.backends.numba.lanes import (
+    FLOATS,
+    LANES,
+    WORDS,
+    instruction,
+    machine_of,
+    pointer_to,
+)
 
 __all__ = [
     "any_set",
@@ -21,6 +28,7 @@ __all__ = [
 ]
 
 _WORD, _BYTES = ir.IntType(32), ir.VectorType(ir.IntType(8), LANES)
+_FIRST = ir.Constant(ir.IntType(64), 0)
 
 
 @intrinsic
@@ -29,13 +37,12 @@ def entries(typing_context: Any, table: Any, numbers: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, numbers_ = arguments
-        data = context.make_array(signature.args[0])(context, builder, array).data
-        if "+avx512f" in context.codegen().magic_tuple()[2].split(","):
-            whole = builder.load(builder.bitcast(data, FLOATS.vector.as_pointer()), align=4)
+        first = pointer_to(context, builder, signature.args[0], array, _FIRST, FLOATS.vector)
+        if "+avx512f" in machine_of(context):
+            whole = builder.load(first, align=4)
             name = "llvm.x86.avx512.permvar.sf.512"
-            kind = ir.FunctionType(FLOATS.vector, [FLOATS.vector, WORDS.vector])
-            function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-            return builder.call(function, [whole, numbers_])
+            return instruction(builder, name, FLOATS.vector, [whole, numbers_])
+        data = builder.bitcast(first, ir.FloatType().as_pointer())
         found = ir.Constant(FLOATS.vector, ir.Undefined)
         for lane in range(LANES):
             number = ir.Constant(_WORD, lane)
@@ -53,8 +60,7 @@ def store_bytes(typing_context: Any, array: Any, offset: Any, words: Any) -> Any
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array_, offset_, words_ = arguments
-        data = context.make_array(signature.args[0])(context, builder, array_).data
-        start = builder.bitcast(builder.gep(data, [offset_]), _BYTES.as_pointer())
+        start = pointer_to(context, builder, signature.args[0], array_, offset_, _BYTES)
         builder.store(builder.trunc(words_, _BYTES), start, align=1)
         return context.get_dummy_value()
 
@@ -70,8 +76,7 @@ def store_interleaved(typing_context: Any, array: Any, offset: Any, even: Any, o
         order = [ir.Constant(_WORD, k // 2 + LANES * (k % 2)) for k in range(2 * LANES)]
         both = ir.VectorType(_WORD, 2 * LANES)
         words = builder.shuffle_vector(even_, odd_, ir.Constant(both, order))
-        data = context.make_array(signature.args[0])(context, builder, array_).data
-        start = builder.bitcast(builder.gep(data, [offset_]), both.as_pointer())
+        start = pointer_to(context, builder, signature.args[0], array_, offset_, both)
         builder.store(words, start, align=4)
         return context.get_dummy_value()
 
@@ -84,8 +89,7 @@ def load_bytes(typing_context: Any, array: Any, offset: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array_, offset_ = arguments
-        data = context.make_array(signature.args[0])(context, builder, array_).data
-        start = builder.bitcast(builder.gep(data, [offset_]), _BYTES.as_pointer())
+        start = pointer_to(context, builder, signature.args[0], array_, offset_, _BYTES)
         return builder.zext(builder.load(start, align=1), WORDS.vector)
 
     return WORDS(array, types.int64), generate
