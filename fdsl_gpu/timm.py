@@ -294,7 +294,7 @@ def _timm_defaults() -> dict[str, Any]:
 def _parsed(name: DatasetLike) -> tuple[DatasetSpec, int, Pipeline]:
     """The data set, image size and pipeline that a name with settings stands for."""
     if isinstance(name, DatasetSpec):
-        return name, CANVAS_SIZE, "auto"
+        return name, _published_size(name), "auto"
     plain, _, query = os.fspath(name).partition("?")
     settings = {}
     for part in filter(None, query.split("&")):
@@ -304,16 +304,22 @@ def _parsed(name: DatasetLike) -> tuple[DatasetSpec, int, Pipeline]:
                 f"settings are written NAME?key=value&key=value, got {part!r} in {name!r}"
             )
         settings[key] = _literal(value)
-    image_size = settings.pop("image_size", CANVAS_SIZE)
-    if not isinstance(image_size, int):
+    image_size = settings.pop("image_size", None)
+    if not isinstance(image_size, int | None):
         raise ValueError(f"image_size must be a number of pixels, got {image_size!r} in {name!r}")
     pipeline = settings.pop("pipeline", "auto")
     if pipeline not in get_args(Pipeline):
         raise ValueError(
             f"pipeline must be one of {get_args(Pipeline)}, got {pipeline!r} in {name!r}"
         )
-    spec = get_dataset(plain)
-    return spec.replace(**settings) if settings else spec, image_size, pipeline
+    spec = get_dataset(plain).replace(**settings)
+    return spec, _published_size(spec) if image_size is None else image_size, pipeline
+
+
+def _published_size(spec: DatasetSpec) -> int:
+    """Side of the images that were published, or of FractalDB's where there are none."""
+    size: int = getattr(spec.formula, "published_size", CANVAS_SIZE)
+    return size
 
 
 def _literal(text: str) -> Any:

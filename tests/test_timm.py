@@ -144,7 +144,28 @@ def test_unknown_keyword_is_a_type_error(small):
         create_loader(small, 16, 4, num_samples=4, num_wokers=2)
 
 
+@pytest.mark.parametrize(
+    "name, size",
+    [("fractaldb-1k", 362), ("visualatom-1k", 512), ("exfractaldb-1k", 224), ("wacv-1k", 224)],
+)
+def test_images_are_drawn_at_their_published_size(name, size, caplog):
+    caplog.set_level("INFO", "fdsl_gpu")
+    assert create_dataset(name, split="train", num_samples=2)[0][0].shape == (3, size, size)
+    create_dataset(f"{name}?image_size=100", split="train", num_samples=2)
+    assert f"images of {size} px" in caplog.text and "images of 100 px" in caplog.text
+
+
 # --- the device pipeline: whole batches, here on a CPU
+
+
+def test_device_loader_cuts_windows_out_of_contours():
+    spec = get_dataset("visualatom-1k").replace(max_orbits=4)
+    loader = create_loader(device_dataset(spec, 4), 24, 4, True, scale=(0.2, 0.8), **PLAIN)
+    (images, labels), *rest = loader
+    view = View(24, canvas_size=512, crop="resized", scale=(0.2, 0.8), hflip=0.5)
+    expected = normalised(spec, range(4), view)
+    torch.testing.assert_close(images, expected[0])
+    assert torch.equal(labels, expected[1]) and not rest
 
 
 def test_device_loader_draws_what_timm_would_crop(small):

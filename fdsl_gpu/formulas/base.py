@@ -55,6 +55,8 @@ class Formula(Protocol):
     def channels(self) -> int:
         """1 for gray drawings, which may be repeated into 3 channels; 3 where there is colour."""
 
+    # optional: published_size, the side of the published images in pixels, where it is not 362
+
     def instance(self, indices: NDArray[np.uint64], seed: int, view: View) -> Any:
         """The samples with these indices: labels, shapes, placement and keys, but no pixels.
 

@@ -137,6 +137,7 @@ class ContourFormula:
     module: ClassVar[str] = "contours"
     channels: ClassVar[int] = 1
     draws_views: ClassVar[bool] = True
+    published_size: ClassVar[int] = CANVAS
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():

@@ -91,6 +91,7 @@ class GradedIfsFormula:
     burn_in: int = 16
 
     module: ClassVar[str] = "graded_ifs"
+    published_size: ClassVar[int] = 224
     channels: ClassVar[int] = 3
 
     def __post_init__(self) -> None:

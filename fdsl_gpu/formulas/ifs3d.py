@@ -166,6 +166,7 @@ class Ifs3dFormula:
     target: ClassVar[Target] = "class"
     module: ClassVar[str] = "ifs3d"
     draws_views: ClassVar[bool] = True
+    published_size: ClassVar[int] = 224
 
     def __post_init__(self) -> None:
         for name, options in _CHOICES.items():
