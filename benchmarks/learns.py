@@ -36,6 +36,7 @@ import tyro
 from csv_tables import Row, read_rows, write_rows
 
 from fdsl_gpu.datasets import get_dataset
+from fdsl_gpu.evaluate import wilson_interval
 from fdsl_gpu.pretrain_config import PretrainConfig
 from fdsl_gpu.ranks import Ranks
 from fdsl_gpu.trainer import Trainer
@@ -150,14 +151,6 @@ def described(name: str, runs: list[Settings], seed: int) -> Row:
     return {key: str(value) for key, value in row.items()}
 
 
-def wilson_low(share: float, number: int) -> float:
-    """Lower end of the 95 % Wilson interval of a share of a number of trials."""
-    z = 1.959964
-    spread = (share * (1 - share) / number + (z / (2 * number)) ** 2) ** 0.5
-    # a share of 0 would round to just below 0
-    return max(0.0, (share + z * z / (2 * number) - z * spread) / (1 + z * z / number))
-
-
 class Stopwatch:
     """Seconds on the clock and of all threads since it was made."""
 
@@ -188,14 +181,16 @@ def pretrain(name: str, runs: list[Settings], seed: int) -> tuple[Trainer, Row]:
 
 def judged(trainer: Trainer) -> Row:
     """Score on held-out images, and what it is to be compared with."""
-    _, score = trainer.validate(trainer.model)
     classes, num_val = trainer.spec.num_classes, trainer.config.val_size
-    row = {"categories": classes, "num_val": num_val, "score": score, "prior": "", "low": ""}
+    row = {"categories": classes, "num_val": num_val}
     if trainer.spec.target == "class":
-        return row | {"low": 100 * wilson_low(score / 100, num_val), "chance": 100 / classes}
-    _, chance = trainer.precisions(trainer.model)
+        _, score = trainer.validate(trainer.model)
+        low, _ = wilson_interval(score / 100, num_val)
+        return row | {"score": score, "low": 100 * low, "prior": "", "chance": 100 / classes}
+    precisions, chance = trainer.precisions(trainer.model)
+    row |= {"score": 100 * float(precisions.mean()), "low": "", "chance": 100 * chance}
     least, most = trainer.spec.formula.fractals
-    return row | {"prior": 50 * (least + most) / classes, "chance": 100 * chance}
+    return row | {"prior": 50 * (least + most) / classes}
 
 
 def segment(run: Settings, seed: int) -> Row:

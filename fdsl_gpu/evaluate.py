@@ -231,9 +231,14 @@ def _precision(images: str, precisions: Tensor, chance: float) -> Precision:
 
 
 def _evaluation(images: str, count: int, num_classes: int, percent: float) -> Evaluation:
-    share = percent / 100
-    middle = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
-    spread = Z / (1 + Z**2 / count) * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
-    return Evaluation(
-        images, count, num_classes, percent, 100 * (middle - spread), 100 * (middle + spread)
-    )
+    low, high = wilson_interval(percent / 100, count)
+    return Evaluation(images, count, num_classes, percent, 100 * low, 100 * high)
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % confidence interval of a share of so many trials."""
+    total = 1 + Z**2 / count
+    spread = Z * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    high = (share + Z**2 / (2 * count) + spread) / total
+    # the ends are roots of a quadratic, whose product has no difference that rounds to below 0
+    return share**2 / (total * high), high

@@ -187,15 +187,9 @@ class Trainer:
         The score is top-1 in per cent, or the mean average precision where an image has several
         categories.
         """
-        if self.val_loader is None:
-            raise ValueError("val_size is 0: there are no held-out images to validate on")
         seen = 0
         sums = torch.zeros(2, dtype=torch.float64, device=self.ranks.device)
-        model.eval()
-        self.val_loader.set_epoch(0)
-        for images, labels in self.val_loader:
-            with self._autocast():
-                logits = model(images).float()
+        for logits, labels in self._held_out(model):
             if self.spec.target == "multi_hot":
                 loss = multi_hot_losses(logits, labels).sum()
                 score = average_precisions(logits, labels).sum()
@@ -214,17 +208,22 @@ class Trainer:
 
         On one rank; [val_size], and the mean of the other, in [0, 1].
         """
+        found, labels = [], []
+        for logits, target in self._held_out(model):
+            found.append(average_precisions(logits, target))
+            labels.append(target)
+        return torch.cat(found), ranked_at_random(torch.cat(labels), self.config.seed)
+
+    def _held_out(self, model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits and targets of this rank's held-out images, batch by batch."""
         if self.val_loader is None:
             raise ValueError("val_size is 0: there are no held-out images to validate on")
         model.eval()
         self.val_loader.set_epoch(0)
-        found, labels = [], []
         for images, target in self.val_loader:
             with self._autocast():
                 logits = model(images).float()
-            found.append(average_precisions(logits, target))
-            labels.append(target)
-        return torch.cat(found), ranked_at_random(torch.cat(labels), self.config.seed)
+            yield logits, target
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on exactly; the names are timm's where it has one.

@@ -93,5 +93,5 @@ def test_data_sets_are_judged_as_published(learns):
 
 def test_the_interval_is_wilsons(learns):
     # Wilson's interval of 20 of 4,000: 0.324 % .. 0.771 %
-    assert learns.wilson_low(0.005, 4000) == pytest.approx(0.00324, abs=1e-5)
-    assert learns.wilson_low(0.0, 100) == 0.0
+    assert learns.wilson_interval(0.005, 4000)[0] == pytest.approx(0.00324, abs=1e-5)
+    assert learns.wilson_interval(0.0, 100)[0] == 0.0

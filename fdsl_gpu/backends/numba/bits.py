@@ -9,6 +9,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fdsl_gpu.backends.numba.lanes import pointer_to
+
 __all__ = ["BYTES", "bits_to_bytes", "copy_bytes", "load_64", "lowest_bit", "store_64"]
 
 BYTES: Final = 32
@@ -17,18 +19,13 @@ BYTES: Final = 32
 _BYTE, _SHORT, _WORD = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any, to: Any) -> Any:
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [at]), to.as_pointer())
-
-
 @intrinsic
 def load_64(typing_context: Any, array: Any, at: Any) -> Any:
     """64 bits of an array of uint16 from any element on, the first one lowest."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array_, at_ = arguments
-        pointer = _pointer(context, builder, signature.args[0], array_, at_, ir.IntType(64))
+        pointer = pointer_to(context, builder, signature.args[0], array_, at_, ir.IntType(64))
         return builder.load(pointer, align=2)
 
     return types.uint64(array, types.uint64), generate
@@ -40,7 +37,7 @@ def store_64(typing_context: Any, array: Any, at: Any, bits: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array_, at_, bits_ = arguments
-        pointer = _pointer(context, builder, signature.args[0], array_, at_, bits_.type)
+        pointer = pointer_to(context, builder, signature.args[0], array_, at_, bits_.type)
         builder.store(bits_, pointer, align=2)
         return context.get_dummy_value()
 
@@ -65,8 +62,8 @@ def copy_bytes(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         target_, to_, source_, start_, count_ = arguments
-        target_ = _pointer(context, builder, signature.args[0], target_, to_, _BYTE)
-        source_ = _pointer(context, builder, signature.args[2], source_, start_, _BYTE)
+        target_ = pointer_to(context, builder, signature.args[0], target_, to_, _BYTE)
+        source_ = pointer_to(context, builder, signature.args[2], source_, start_, _BYTE)
         cgutils.raw_memcpy(builder, target_, source_, count_, 1)
         return context.get_dummy_value()
 
@@ -82,12 +79,12 @@ def bits_to_bytes(
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         bits_, start_, number_, value_, target_, to_ = arguments
         shorts, bytes_ = ir.VectorType(_SHORT, BYTES), ir.VectorType(_BYTE, BYTES)
-        bits_ = _pointer(context, builder, signature.args[0], bits_, start_, shorts)
+        bits_ = pointer_to(context, builder, signature.args[0], bits_, start_, shorts)
         bit = builder.shl(ir.Constant(_SHORT, 1), builder.trunc(number_, _SHORT))
         kept = builder.and_(builder.load(bits_, align=2), _spread(builder, bit))
         is_set = builder.icmp_unsigned("!=", kept, ir.Constant(shorts, [0] * BYTES))
         values = builder.select(is_set, _spread(builder, value_), ir.Constant(bytes_, [0] * BYTES))
-        target_ = _pointer(context, builder, signature.args[4], target_, to_, bytes_)
+        target_ = pointer_to(context, builder, signature.args[4], target_, to_, bytes_)
         builder.store(values, target_, align=1)
         return context.get_dummy_value()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import uint8, uint32
+from numba import uint32
 
 from fdsl_gpu.backends.numba.bits import copy_bytes
 from fdsl_gpu.backends.numba.compiling import compiled
@@ -102,9 +102,9 @@ def field(key0, key1, amplitude, spare):
 
 @compiled
 def hsv_to_rgb(lost, channel, saturation, value):
-    """One channel of a hue, whose packed losses are looked up before."""
-    share = uint32(uint32(lost >> uint32(10 * channel)) & uint32(1023))
-    return uint8(uint32(value * uint32(uint32(65536) - uint32(saturation * share))) >> uint32(16))
+    """One channel of sixteen hues, whose packed losses are looked up before."""
+    share = (lost >> (10 * channel)) & 1023
+    return (value * (splat(uint32(65536)) - saturation * share)) >> 16
 
 
 @compiled
@@ -135,9 +135,6 @@ def background(key0, key1, amplitude, color, packed_sectors, spare, image):
             saturation = as_byte(line(values, color[2], color[3]))
             value = as_byte(line(values, color[4], color[5]))
             for channel in range(3):
-                # as hsv_to_rgb has it
-                share = (lost >> (10 * channel)) & 1023
-                kept = splat(uint32(65536)) - saturation * share
-                store_bytes(rows[channel], p, (value * kept) >> 16)
+                store_bytes(rows[channel], p, hsv_to_rgb(lost, channel, saturation, value))
         for channel in range(3):
             copy_bytes(image[channel, row], 0, rows[channel], 0, width)

@@ -25,7 +25,7 @@ from fdsl_gpu.backends.numba.lanes import (
     truncated,
     where_at_most,
 )
-from fdsl_gpu.backends.numba.walking import begin, words_of
+from fdsl_gpu.backends.numba.walking import begin, by_coefficient, words_of
 from fdsl_gpu.formulas.graded_drawing import BOX_STEPS, GradedInstance
 
 __all__ = ["Counting", "Fractals", "counted", "counting", "fractals_of", "padded"]
@@ -61,11 +61,9 @@ class Counting(NamedTuple):
 
 def fractals_of(instance: GradedInstance) -> Fractals:
     """The fractals of an instance, as compiled code takes them."""
-    count, fractals, rows, columns = instance.maps.shape
-    maps = instance.maps.swapaxes(2, 3).reshape(count, fractals, rows * columns)
     return Fractals(
         plain(instance.num_maps, np.int32),
-        plain(maps, np.float32),
+        by_coefficient(instance.maps),
         plain(instance.thresholds, np.uint32),
         plain(instance.start, np.float32),
         plain(instance.window, np.float32),

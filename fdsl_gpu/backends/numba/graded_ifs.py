@@ -38,6 +38,7 @@ from fdsl_gpu.backends.numba.lanes import (
     lane_numbers,
     load,
     splat,
+    store,
     truncated,
     where_at_most,
 )
@@ -88,13 +89,13 @@ def _scratch(instance: GradedInstance) -> Any:
 @compiled
 def hues(color, packed_sectors, colors):
     """Red, green and blue of each level."""
-    for level in range(256):
-        lost = packed_sectors[(level + color[0]) & 255]
-        rgb = uint32(0)
-        for channel in range(3):
-            one = uint32(hsv_to_rgb(lost, channel, uint32(color[1]), uint32(color[2])))
-            rgb = uint32(rgb | uint32(one << uint32(8 * channel)))
-        colors[level] = rgb
+    saturation, value = splat(uint32(color[1])), splat(uint32(color[2]))
+    for level in range(0, 256, LANES):
+        lost = gather(packed_sectors, (lane_numbers() + uint32(level + color[0])) & 255)
+        rgb = hsv_to_rgb(lost, 0, saturation, value)
+        for channel in range(1, 3):
+            rgb = rgb | (hsv_to_rgb(lost, channel, saturation, value) << (8 * channel))
+        store(colors, level, rgb)
 
 
 @compiled

@@ -16,7 +16,7 @@ from fdsl_gpu.backends.numba.lanes import LANES, lane_numbers, splat, truncated
 from fdsl_gpu.backends.numba.rng import philox
 from fdsl_gpu.rng import Purpose
 
-__all__ = ["Systems", "begin", "move", "pixel", "systems_of", "words_of"]
+__all__ = ["Systems", "begin", "by_coefficient", "move", "pixel", "systems_of", "words_of"]
 
 _WALK: Final = int(Purpose.WALK)
 
@@ -33,15 +33,19 @@ class Systems(NamedTuple):
 
 def systems_of(instance: Any) -> Systems:
     """The systems of an instance, as compiled code takes them."""
-    count, rows, columns = instance.maps.shape
-    maps = instance.maps.transpose(0, 2, 1).reshape(count, rows * columns)
     return Systems(
         plain(instance.num_maps, np.int32),
-        plain(maps, np.float32),
+        by_coefficient(instance.maps),
         plain(instance.thresholds, np.uint32),
         plain(instance.start, np.float32),
         plain(instance.walk_index, np.uint64),
     )
+
+
+def by_coefficient(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Maps [..., M, C] as compiled code looks them up, [..., C * M]: a row of M a coefficient."""
+    *samples, rows, columns = maps.shape
+    return plain(maps.swapaxes(-1, -2).reshape(*samples, rows * columns), np.float32)
 
 
 @compiled
