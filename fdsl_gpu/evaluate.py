@@ -21,7 +21,7 @@ from fdsl_gpu.targets import load_target
 from fdsl_gpu.trainer import Trainer
 from fdsl_gpu.weights import WeightsFile, load_weights, read_weights
 
-__all__ = ["Evaluation", "EvaluateConfig", "evaluate"]
+__all__ = ["EvaluateConfig", "Evaluation", "Precision", "evaluate", "wilson_interval"]
 
 Z: Final = 1.959963984540054
 """Two-sided 95 % of a normal distribution."""
